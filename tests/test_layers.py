@@ -29,7 +29,7 @@ ROWS: list[dict[str, str]] = [
     {"inference": "numpy scipy"},
     {"datasets": "numpy zarr scipy"},
     {"evaluation": "numpy scipy"},
-    {"training": "numpy matplotlib", "conversion": "numpy"},
+    {"training": "numpy matplotlib", "conversion": "numpy", "library": ""},
     {"batch": "numpy jinja2"},
     {"cli": "typer rich click numpy"},
     {"__main__": ""},
@@ -48,7 +48,7 @@ INSIDE: dict[str, list[str]] = {
     "config": [
         "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
-        "cluster command_options postprocess card_parts",
+        "cluster command_options postprocess card_parts bundle_index",
         "card",
         "card_file recipe",
         "workflow",
@@ -67,6 +67,7 @@ INSIDE: dict[str, list[str]] = {
     "batch": ["journal inputs run_log", REST, "steps watch", "report"],
     "cli": [
         "display options",
+        "model_commands",
         "cluster demo docs evaluate export models predict report run status train",
         "watch",
         "main",

@@ -1,4 +1,4 @@
-"""The commands ``models``, ``models NAME``, ``models import`` and ``models check``."""
+"""The commands ``models``, ``models NAME``, ``models import``, ``models check``, and those of the library."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.check import check
+from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.registry.engines import AUTO
 
 SHOW = "show-one"
 
@@ -25,7 +26,7 @@ class Named(TyperGroup):
 app = typer.Typer(
     cls=Named,
     invoke_without_command=True,
-    subcommand_metavar="[NAME | import FILE | check BUNDLE]",
+    subcommand_metavar="[NAME | COMMAND ...]",
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -87,22 +88,6 @@ def import_(
 
 
 app.command("import")(spread(import_))
-
-
-@app.command()
-def check(
-    context: typer.Context,
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="By name or path.")],
-    engine: Annotated[
-        str, typer.Option(help="The engine that is tried; auto: each that is here.")
-    ] = AUTO,
-    as_json: Json = False,
-) -> None:
-    """Run the test patch of a bundle on the engines here, against what it gave when it was made; status 3 where one differs."""
-    from seg_batch.conversion.test_tensor import check as run
-    from seg_batch.conversion.test_tensor import lines
-
-    result = run(bundle, engine)
-    assert context.parent is not None
-    show(result, lines, as_json or context.parent.params["as_json"])
-    raise typer.Exit(result["status"])
+app.command("check")(check)
+for word, command in COMMANDS.items():
+    app.command(word)(command)

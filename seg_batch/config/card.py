@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from seg_batch.config.card_parts.blending import check_blending, labelled_of
 from seg_batch.config.card_parts.channels import (
     Channels,
     ChannelStatistics,
@@ -156,6 +157,10 @@ class ModelCard(CheckedValue):
     taper: str | None = Field(
         default=None, description="how tiles are blended where no option says; none: hann"
     )
+    tiles: Literal["stride", "even"] = Field(
+        default="stride",
+        description="stride: the last tile is moved back; even: all steps between tiles are alike, as in nnU-Net",
+    )
     tta: str = Field(default="none", description="the views that are averaged where no option says")
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
     post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
@@ -207,15 +212,19 @@ class ModelCard(CheckedValue):
         if self.spacing_mm is not None and len(self.spacing_mm) not in {3, self.rank or 2}:
             raise ValueError(f"spacing_mm {self.spacing_mm} is no size of a voxel: give z, y, x")
         if self.patch is not None and self.overlap is not None:
-            _check_grid(self.patch, self.overlap, self.margin or (0,) * len(self.patch))
+            labelled = labelled_of(self.patch, self.output)
+            _check_grid(labelled, self.overlap, self.margin or (0,) * len(labelled))
         if self.border is not None:
             if self.patch is None or len(self.border.reach) != len(self.patch):
                 raise ValueError("border needs a patch of its rank: it was measured for one")
-            _check_grid(self.patch, self.border.overlap, self.border.margin)
+            _check_grid(
+                labelled_of(self.patch, self.output), self.border.overlap, self.border.margin
+            )
         lengths = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and lengths != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
         require_zeros_kept(self.normalisation.kind, self.resampling)
+        check_blending(self.output, self.patch, self.background_index, self.taper, self.tta)
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 
@@ -224,6 +233,8 @@ class ModelCard(CheckedValue):
         """Why predictions take the card's patch alone; None where they may take another."""
         if self.patch_fixed is not None:
             return self.patch_fixed
+        if any(self.output.shrink or ()):
+            return "its output is smaller than its patch"
         if layers := self.architecture.get(WHOLE_PATCH):
             return f"a layer sees the whole patch: {layers[0]}"
         if self.patch is None or self.multiple is None:

@@ -15,7 +15,11 @@ from seg_batch.core.text import either
 from seg_batch.core.units import parse_bytes
 
 PRECISIONS = ("auto", "float32", "mixed")
-TTA = ("none", "flips", "d4", "d4z")
+# Views of a patch: of ``flips`` also along some axes alone.
+TTA = (
+    *("none", "flips", "d4", "d4z"),
+    *(f"flips:{axes}" for axes in ("z", "y", "x", "z,y", "z,x", "y,x", "z,y,x")),
+)
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
@@ -25,7 +29,7 @@ CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 def _tapers() -> Iterable[str]:
     from seg_batch.core.taper import TAPERS
 
-    return TAPERS
+    return ("auto", *TAPERS)
 
 
 def _voxels(where: str, text: str) -> int | str:
@@ -111,7 +115,8 @@ class ModelOptions:
     ``patch``: the sides of a patch; ``auto``: those that cost least, where the model may have others than it was trained
     on; ``card``: those. ``overlap``: voxels; None or ``auto``: as measured for the model, where it was measured, else as
     ``card``, the card's.
-    ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``alpha``: how bands
+    ``tta``: test-time augmentation, the views of each patch that are predicted and averaged; ``taper``: how tiles are
+    blended; ``auto``: as the card says. ``alpha``: how bands
     that a raster marks as alpha are read; ``auto``: as the file says, else by the model's channels. ``bands``: the
     channels to take, in the model's order, by name or by number from 1; None: by the names that an image and the card
     give, else all as they are. ``scale`` and
@@ -121,9 +126,15 @@ class ModelOptions:
     engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
     precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
     tta: str = option(
-        "none", "Average over views of each patch: none, flips, d4 or d4z.", known=lambda: TTA
+        "auto",
+        "Average over views of each patch: none, flips (flips:y,x: along these), d4 or d4z; auto: as the card says.",
+        known=lambda: ("auto", *TTA),
     )
-    taper: str = option("hann", "hann, gaussian, linear, constant or crop.", known=_tapers)
+    taper: str = option(
+        "auto",
+        "hann, gaussian, nnunet, linear, constant or crop; auto: as the card says, else hann.",
+        known=_tapers,
+    )
     patch: Shape | Literal["auto", "card"] = option(
         "auto",
         "auto: the sides that cost least; card: as the model was trained; or sides like 512,512.",

@@ -20,8 +20,9 @@ import math
 import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 Shape = tuple[int, ...]
 Needed = Callable[[int, int, int], tuple[int, int]]
@@ -123,13 +124,16 @@ class Block:
 class Axis:
     """One axis of a grid: the starts and the trusted parts of its tiles, in voxels.
 
-    ``starts = 0, stride, 2 stride, ...``, and the last one is moved back to end at the extent.
+    ``starts = 0, stride, 2 stride, ...``, and the last one is moved back to end at the extent; ``even``: the steps between
+    tiles are alike instead, as nnU-Net has them. ``before``: voxels by which a tile longer than the extent begins before it.
     """
 
     extent: int
     patch: int
     overlap: int
     margin: int
+    even: bool = False
+    before: int = 0
 
     def __post_init__(self) -> None:
         if self.extent < 1 or self.patch < 1:
@@ -146,14 +150,28 @@ class Axis:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        last = max(0, self.extent - self.patch)
+        last = self.extent - self.patch
+        if last <= 0:
+            return (-self.before,)
         stride = self.patch - self.overlap
-        return (*range(0, last, stride), last)
+        return self._even(last) if self.even else (*range(0, last, stride), last)
+
+    def _even(self, last: int) -> tuple[int, ...]:
+        """As few tiles as cover the extent. Where half of a patch is shared, rounded down, the stride is its half, which of an
+        odd one is half a voxel less than a step may be."""
+        half = self.overlap == self.patch // 2
+        steps = -(-2 * last // (self.patch if half else 2 * (self.patch - self.overlap)))
+        return tuple(round(i * (last / steps)) for i in range(steps + 1))
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """The first voxel of each tile inside the extent."""
+        return tuple(max(0, start) for start in self.starts)
 
     def trusted(self, i: int) -> tuple[int, int]:
         """``start, stop`` of tile ``i`` less its margins; there are none at the extent's ends."""
-        start = self.starts[i]
-        stop = min(start + self.patch, self.extent)
+        start = self.firsts[i]
+        stop = min(self.starts[i] + self.patch, self.extent)
         return (
             start + (self.margin if i > 0 else 0),
             stop - (self.margin if i < len(self.starts) - 1 else 0),
@@ -168,13 +186,44 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How tiles are laid out, and what a model sees beyond what it labels.
+
+    ``shrink``: voxels per side and axis that it sees around each tile, empty: none. ``padding``: what it sees beyond the
+    extent: the image ``mirror``ed; or ``zero``, after normalisation, and an image smaller than a tile lies in its middle, by
+    whole voxels of the model's input, which are ``finer`` of the grid. ``even``: see `Axis`.
+    """
+
+    shrink: Shape = ()
+    padding: str = "mirror"
+    even: bool = False
+    finer: int = 1
+
+    def before(self, extent: int, patch: int) -> int:
+        """How far a tile longer than the extent begins before it: half of what is missing, rounded down."""
+        missing = patch - extent if self.padding == "zero" else 0
+        return max(0, missing // (2 * self.finer) * self.finer)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """None: as everything was laid out before there was a choice."""
+        return None if self == Tiling() else {**asdict(self), "shrink": list(self.shrink)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any] | None) -> Tiling:
+        """TypeError or ValueError where the data are none."""
+        return cls(**{**data, "shrink": tuple(data["shrink"])}) if data else cls()
+
+
+@dataclass(frozen=True)
 class Grid:
-    """All tiles of an extent: a product of per-axis starts, in row-major order."""
+    """All tiles of an extent: a product of per-axis starts, in row-major order. ``patch``: what is labelled of each, of
+    which a model may see more around (``Tiling.shrink``)."""
 
     extent: Shape
     patch: Shape
     overlap: Shape
     margin: Shape
+    tiling: Tiling = Tiling()
 
     def __post_init__(self) -> None:
         if not len(self.extent) == len(self.patch) == len(self.overlap) == len(self.margin):
@@ -187,7 +236,17 @@ class Grid:
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
         sides = zip(self.extent, self.patch, self.overlap, self.margin, strict=True)
-        return tuple(Axis(*side) for side in sides)
+        how = self.tiling
+        return tuple(Axis(n, p, o, m, how.even, how.before(n, p)) for n, p, o, m in sides)
+
+    @property
+    def shrink(self) -> Shape:
+        """Voxels per side and axis that a model sees around each tile."""
+        return self.tiling.shrink or (0,) * len(self.patch)
+
+    def seen(self, tile: Tile) -> Box:
+        """What a model sees of a tile; it may reach past the extent."""
+        return tile.box.grown(self.shrink)
 
     @property
     def shape(self) -> Shape:
@@ -218,11 +277,11 @@ class Grid:
         return math.prod(map(len, self._ranges(box)))
 
     def window(self, box: Box) -> Box:
-        """What must be read to write ``box``: the union of the tiles touching it, inside the extent."""
+        """What must be read to write ``box``: what a model sees of the tiles touching it, inside the extent."""
         ranges = self._ranges(box)
         first = self.tile(tuple(r[0] for r in ranges)).box
         last = self.tile(tuple(r[-1] for r in ranges)).box
-        return first.union(last).intersection(Box.whole(self.extent))
+        return first.union(last).grown(self.shrink).intersection(Box.whole(self.extent))
 
 
 @dataclass(frozen=True)

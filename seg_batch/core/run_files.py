@@ -44,6 +44,8 @@ AREAS, VOLUMES = "areas.csv", "volumes.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.
 CARD = "card.json"
+ADDING = f"{RUNS}-adding"  # beside the user's bundles: what is being added or removed
+ADDED = "added.json"  # where a bundle of the user's folder came from
 TEST = "test.npz"  # a patch and what the network gave for it when the bundle was made
 CHECKPOINT = "checkpoint-"
 EVALUATION, EVALUATION_PAGE = "evaluation.json", "index.html"

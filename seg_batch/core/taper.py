@@ -17,10 +17,23 @@ import numpy as np
 
 from seg_batch.core.geometry import Axis, Grid, Tile
 
+
+def _gaussian(u: np.ndarray) -> np.ndarray:
+    """Standard deviation of one eighth of the patch, as nnU-Net uses (Isensee et al. 2021), around its middle."""
+    return np.exp(-0.5 * ((u - 0.5) * 8) ** 2)
+
+
+def _nnunet(u: np.ndarray) -> np.ndarray:
+    """The same around the middle voxel ``n // 2``, as nnU-Net has it: of even patches half a voxel after the middle."""
+    n = len(u)
+    return np.exp(-0.5 * ((np.arange(n) - n // 2) * (8 / n)) ** 2)
+
+
+# Of the middles of a patch's voxels, in shares of its length.
 PROFILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hann": lambda u: np.sin(np.pi * u) ** 2,
-    # Standard deviation of one eighth of the patch, as nnU-Net uses (Isensee et al. 2021).
-    "gaussian": lambda u: np.exp(-0.5 * ((u - 0.5) * 8) ** 2),
+    "gaussian": _gaussian,
+    "nnunet": _nnunet,
     "linear": lambda u: 1 - np.abs(2 * u - 1),
     "constant": np.ones_like,
 }
@@ -33,25 +46,25 @@ def _crop_rows(axis: Axis, length: int) -> list[np.ndarray]:
     for i in range(1, len(axis.starts)):
         seam = (axis.starts[i] + axis.starts[i - 1] + axis.patch) // 2
         owner[seam:] = i
-    return [(owner[s : s + length] == i).astype(np.float32) for i, s in enumerate(axis.starts)]
+    return [(owner[s : s + length] == i).astype(np.float32) for i, s in enumerate(axis.firsts)]
 
 
 def rows(axis: Axis, name: str) -> list[np.ndarray]:
-    """The normalised row of each tile of ``axis``: float32, length ``min(patch, extent)``."""
+    """The normalised row of each tile of ``axis`` inside the extent: float32, length ``min(patch, extent)``."""
     length = min(axis.patch, axis.extent)
     if name == "crop":
         return _crop_rows(axis, length)
     profile = PROFILES[name]((np.arange(axis.patch) + 0.5) / axis.patch)
     raw, total = [], np.zeros(axis.extent)
-    for i, start in enumerate(axis.starts):
+    for i, (start, inside) in enumerate(zip(axis.starts, axis.firsts, strict=True)):
         first, stop = axis.trusted(i)
         row = np.zeros(length)
-        row[first - start : stop - start] = profile[first - start : stop - start]
+        row[first - inside : stop - inside] = profile[first - start : stop - start]
         raw.append(row)
-        total[start : start + length] += row
+        total[inside : inside + length] += row
     return [
         (row / total[s : s + length]).astype(np.float32)
-        for row, s in zip(raw, axis.starts, strict=True)
+        for row, s in zip(raw, axis.firsts, strict=True)
     ]
 
 

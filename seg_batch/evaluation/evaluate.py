@@ -34,6 +34,7 @@ from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
+from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.worker import load_predictor_of
 
 PICTURES = 20
@@ -124,6 +125,7 @@ def evaluate_bundle(
     options = as_checked(options or PredictOptions())
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
+    options = as_card_says(options, chosen.card)
     options = with_patch_kept(Path(data), options)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
     held_out = collect_cases(

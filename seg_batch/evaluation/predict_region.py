@@ -19,7 +19,8 @@ from seg_batch.evaluation.metrics.confusion import plain
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
-from seg_batch.inference.sliding_window.grid import AS_TRAINED, make_grid
+from seg_batch.inference.sliding_window.grid import AS_TRAINED, as_card_says, make_grid
+from seg_batch.inference.sliding_window.scores import Scores, scores_of
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
@@ -101,7 +102,7 @@ def predict_blocks(
             way_back=region.way_back,
             probabilities=None if keep is None else keep[:, *block.box.slices()],
             on_tiles=partial(_advance, on_share, tile_share),
-            on_rows=_calibrated(region, stats),
+            on_rows=_calibrated(region, stats, stitcher.scores),
         )
         if stats is not None:
             stats.add_seams(result.seams)
@@ -129,7 +130,7 @@ def _advance(on_share: Callable[[float], None], tile_share: float, tiles: int) -
     on_share(tiles * tile_share)
 
 
-def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], None]:
+def _calibrated(region: Region, stats: BlockStats | None, scores: Scores) -> Callable[[Rows], None]:
     """Counts the probability of the winning class against the region's truth."""
     if stats is None:
         return lambda rows: None
@@ -137,7 +138,7 @@ def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], No
     def add(rows: Rows) -> None:
         truth, valid = region.truth(rows.box)
         counted = valid if rows.decided is None else valid & rows.decided
-        confidence = np.clip(rows.sums.max(-1), 0, 1)
+        confidence = scores.of_labels(rows.sums, rows.labels)
         stats.calibration.add(confidence, truth == rows.labels, counted)
 
     return add
@@ -146,6 +147,7 @@ def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], No
 def _stitcher(
     region: Region, card: ModelCard, predictor: Predictor, options: PredictOptions
 ) -> Stitcher:
+    options = as_card_says(options, card)
     grid, rank = make_grid(_model_extent(region), card, options)
     skip = card.skip
     skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
@@ -158,4 +160,5 @@ def _stitcher(
         rank=rank,
         batch=options.batch or 1,
         empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing),
+        scores=scores_of(card),
     )

@@ -67,8 +67,12 @@ class Model:
 
     @property
     def called(self) -> str:
-        """The names of this model and its members, as they are told."""
-        return " + ".join(model.name for model in self.all)
+        """The names of this model and its members, as they are told; of several folds in one bundle once."""
+        return " + ".join(f"{m.name}{self._folds_of(m)}" for m in self.all if not m.fold)
+
+    def _folds_of(self, model: Model) -> str:
+        folds = sum(model.path is not None and model.path == other.path for other in self.all)
+        return f" ({folds} folds)" if folds > 1 else ""
 
 
 def weights_file(folder: Path, card: ModelCard, fold: int = 0) -> Path:
@@ -95,11 +99,16 @@ def name_for(folder: Path) -> str:
 PROBE = Model(PROBE_CARD, function=probe)
 
 
+def users_bundles() -> Path:
+    """The folder of the bundles that the user added."""
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return home / "segbatch" / "bundles"
+
+
 def bundle_folders() -> list[Path]:
     """Where bundles are looked for: ``$SEGBATCH_BUNDLES``, the user's data folder, the package."""
     named = [Path(p) for p in os.environ.get("SEGBATCH_BUNDLES", "").split(os.pathsep) if p]
-    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
-    return [*named, home / "segbatch" / "bundles", BUNDLES]
+    return [*named, users_bundles(), BUNDLES]
 
 
 def installed_bundles() -> list[Model]:
@@ -133,9 +142,15 @@ def find_bundle(name: str) -> Model:
 
 
 def require_intact(model: Model) -> Model:
-    """The model, if its weights are the ones the card was written for; BundleError otherwise."""
+    """The model, if its weights and those of its members are the ones the cards were written for; BundleError otherwise."""
+    for member in model.all:
+        _require_intact(member)
+    return model
+
+
+def _require_intact(model: Model) -> None:
     if model.path is None:
-        return model
+        return
     for part in file_parts(model.weights):
         if not part.is_file():
             raise BundleError(
@@ -146,7 +161,6 @@ def require_intact(model: Model) -> Model:
             f"{model.weights} does not match the hash in its card: the weights were changed or "
             "damaged, so results could not be trusted; fetch the bundle again"
         )
-    return model
 
 
 def mismatch(card: ModelCard, info: SourceInfo) -> str | None:

@@ -121,10 +121,10 @@ class Costs:
     def _windows(self, parts: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
         """What is read for each of these, along each axis."""
         windows = []
-        for axis, spans in zip(self.grid.axes, parts, strict=True):
+        for axis, more, spans in zip(self.grid.axes, self.grid.shrink, parts, strict=True):
             touching = (axis.touching(*span) for span in spans)
             ends = ((axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in touching)
-            windows.append([(a, min(b, axis.extent)) for a, b in ends])
+            windows.append([(max(0, a - more), min(b + more, axis.extent)) for a, b in ends])
         return windows
 
     def one_block(self, block: Shape) -> int:
@@ -143,8 +143,9 @@ class Costs:
             band += self.on_model.returned_bytes(*rows, self.classes)
         averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
         sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
-        patch = self.channels * 8 + self.classes * 8 + averaging + sums * self.classes * 4
-        patch *= math.prod(self.grid.patch)
+        seen = zip(self.grid.patch, self.grid.shrink, strict=True)
+        patch = (self.channels * 8 + averaging) * math.prod(n + 2 * more for n, more in seen)
+        patch += (self.classes * 8 + sums * self.classes * 4) * math.prod(self.grid.patch)
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
         )

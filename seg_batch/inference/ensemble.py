@@ -1,4 +1,4 @@
-"""An ensemble: several models whose probabilities are averaged, as one model.
+"""An ensemble: several models whose probabilities (or logits, where the cards blend those) are averaged, as one model.
 
 All members see the patch that the stitcher cut and normalised for the first, whose card is that of the
 run; so they must agree in everything that says what goes in and what comes out::
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from seg_batch.config.card import Compute, ModelCard
 from seg_batch.core.errors import BundleError
 from seg_batch.core.geometry import Shape
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.sliding_window.grid import scaled_to
+from seg_batch.inference.sliding_window.grid import DEFAULT_TAPER, scaled_to
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 # What members must share, by the word for it in a message.
@@ -32,7 +33,19 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
+    "output": lambda card: _said(card.output.model_dump(exclude={"gives"})),
+    "padding": lambda card: card.padding,
+    "crop": lambda card: card.crop,
+    "taper": lambda card: card.taper or DEFAULT_TAPER,
+    "layout of tiles": lambda card: card.tiles,
+    "views": lambda card: card.tta,
 }
+
+
+def _said(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+
+
 LONG = 200  # characters; a longer difference is named, not shown
 
 
@@ -53,7 +66,8 @@ def average(predictors: Sequence[Predictor]) -> Predictor:
 
 
 def as_ensemble(models: Sequence[Model]) -> Model:
-    """The first model with the others as its members; itself where there are no others.
+    """The first model with the others as its members; itself where there are no others. Of a bundle of several folds each
+    is a member that counts as much as any.
 
     BundleError, naming the member and what differs, for models that can't be averaged; and for a
     model named twice.
@@ -61,6 +75,8 @@ def as_ensemble(models: Sequence[Model]) -> Model:
     if not models:
         raise BundleError("no model is named: name one with --model, or leave it away")
     first, *others = models
+    if not others:
+        return first
     for n, model in enumerate(others, 1):
         if any(_same(model, earlier) for earlier in models[:n]):
             raise BundleError(
@@ -72,7 +88,8 @@ def as_ensemble(models: Sequence[Model]) -> Model:
                 f"model {model.name} can't be averaged with {first.name} for its {other}: "
                 "name models for the same task"
             )
-    return replace(first, members=tuple(others))
+    _, *members = (member for model in models for member in model.all)
+    return replace(first, members=tuple(members))
 
 
 def together(cards: Sequence[ModelCard]) -> ModelCard:

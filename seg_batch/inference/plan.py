@@ -19,7 +19,7 @@ from seg_batch.config.postprocess import (
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import units
 from seg_batch.core.errors import NoRoomError
-from seg_batch.core.geometry import Blocks, Grid, Shape
+from seg_batch.core.geometry import Blocks, Grid, Shape, Tiling
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.io.sources.views.model_grid import way_back_of
@@ -29,10 +29,10 @@ SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it wri
 # The last keys of a plan in stores and reports, in the order in which versions added them.
 CAME_LATER = (
     *("engine", "engine_why", "tta", "passes", "post", "missing", "model_grid"),
-    "patch_choice",
+    *("patch_choice", "tiling"),
 )
 # In a fingerprint only at another value, as earlier versions had no other.
-UNSAID = {"missing": "all", "model_grid": None}
+UNSAID = {"missing": "all", "model_grid": None, "tiling": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,8 @@ class Decisions:
     """The decisions of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are of the product, in the
     file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` of what the model sees, in its axes.
     ``model_grid``: ``ModelGrid`` as JSON, where the image is resampled for the model. ``patch_choice``: see
-    ``sliding_window.patch_choice.Layout``; empty in plans of before there was a choice.
+    ``sliding_window.patch_choice.Layout``; empty in plans of before there was a choice. ``patch``: what is labelled of
+    each patch; ``tiling``: how tiles are laid out and what the model sees around them (`Tiling` as JSON), None: as ever.
 
     Fields marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
     workers need not be: a resumed run takes over the blocks of the store.
@@ -81,10 +82,20 @@ class Decisions:
     missing: str = field(default="all", metadata=SAME)
     model_grid: dict[str, Any] | None = field(default=None, metadata=SAME)
     patch_choice: dict[str, Any] = field(default_factory=dict)
+    tiling: dict[str, Any] | None = field(default=None, metadata=SAME)
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.view_extent, self.patch, self.overlap, self.margin)
+        tiling = Tiling.from_json(self.tiling)
+        return Grid(self.view_extent, self.patch, self.overlap, self.margin, tiling)
+
+    @property
+    def patch_seen(self) -> Shape:
+        """What the model sees of the image for each tile, in voxels of the grid."""
+        sides = zip(
+            self.patch, Tiling.from_json(self.tiling).shrink or (0,) * len(self.patch), strict=True
+        )
+        return tuple(n + 2 * more for n, more in sides)
 
     @property
     def way_back(self) -> Resampler | None:
@@ -121,6 +132,8 @@ class Decisions:
     def _json(self, numbers: dict[str, Any], fingerprint: dict[str, Any]) -> dict[str, Any]:
         values = self._with_numbers(numbers)
         later = {name: values.pop(name) for name in CAME_LATER}
+        if later["tiling"] is None:
+            del later["tiling"]
         return {**values, **later, "fingerprint": fingerprint}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.card_parts.network import AS_BEFORE
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
@@ -30,6 +31,7 @@ from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
+from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
@@ -127,7 +129,8 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         engine = engine_of(model, request.options)
         outputs = outputs_for(view.native.info, request.output, many=request.many)
         outputs = replace(outputs, attempt=request.attempt)
-        options, begun = with_patch_begun(_settled(request, engine), outputs, request.overwrite)
+        settled_options = as_card_says(_settled(request, engine), model.card)
+        options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
         identity = _identity(request, file.info, model) | (SUMS if why is None else {})
         words = in_words(engine.why, why)
@@ -172,9 +175,7 @@ def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = 
     named = _named(model)
     if info is not None:
         require_fit(named, info)
-    for member in named.all:
-        require_intact(member)
-    return named
+    return require_intact(named)
 
 
 def _named(model: OneModel | Sequence[OneModel]) -> Model:
@@ -241,7 +242,13 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
+        **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
     }
+
+
+def _output_of(card: ModelCard) -> dict[str, Any]:
+    """What the card says of the output of its network, as JSON."""
+    return {**card.output.model_dump(mode="json"), "background": card.background_index}
 
 
 def tta_warnings(model: Model, tta: str) -> list[str]:

@@ -181,7 +181,7 @@ def _patch(report: Report) -> list[Check]:
 
 
 def _card_of(weights_sha256: str) -> ModelCard | None:
-    cards = (model.card for model in installed_bundles())
+    cards = (card for model in installed_bundles() for card in model.cards)
     return next((card for card in cards if card.weights_sha256 == weights_sha256), None)
 
 
@@ -189,6 +189,6 @@ def _model(facts: ModelFacts) -> Check:
     name, weights = facts["name"], facts["weights_sha256"]
     for model in installed_bundles():
         if model.card.name == name:
-            same = model.card.weights_sha256 == weights
+            same = any(card.weights_sha256 == weights for card in model.cards)
             return "model", same, f"{name} {'as installed' if same else 'differs from installed'}"
     return "model", True, f"{name} is not installed here: not checked"

@@ -29,6 +29,7 @@ from seg_batch.inference.on_device.rule import device_of
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
+from seg_batch.inference.sliding_window.scores import scores_of
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
@@ -69,7 +70,8 @@ def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Pred
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
-    return without_repeats(average_views(average(members), settled.tta), model.card.finer)
+    tta = model.card.tta if settled.tta == "auto" else settled.tta
+    return without_repeats(average_views(average(members), tta), model.card.finer)
 
 
 def _with_own_patches(function: Predictor) -> Predictor:
@@ -118,6 +120,7 @@ class BlockWorker:
         self.empty = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
         )
+        self.scores = scores_of(job.model.card)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._first: tuple[int, float] | None = None
@@ -153,6 +156,7 @@ class BlockWorker:
             rank=plan.rank,
             batch=plan.batch,
             empty=self.empty,
+            scores=self.scores,
         )
 
     def predict(self, block: Block) -> Receipt:

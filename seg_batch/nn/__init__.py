@@ -14,7 +14,8 @@ so planning and ``--help`` never wait for TensorFlow.
 ``rounding``       rounding to bfloat16 on CPUs that do not compute in it
 ``weights``        a weights file, its hash checked before anything reads it
 ``loading``        a bundle's model file, checked and loaded without running its code
-``safe_loading``   the same for untrusted files
+``safe_config``    what an untrusted Keras file says of its layers, read without Keras
+``safe_loading``   the same as ``loading`` for untrusted files
 ``wrap_foreign``   a foreign Keras model for a bundle
 =================  ====================================================================
 """

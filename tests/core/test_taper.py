@@ -95,5 +95,5 @@ def test_tiles_away_from_the_border_share_one_array_that_nobody_can_change() -> 
 
 
 def test_an_unknown_taper_is_refused_with_the_list_of_known_ones() -> None:
-    with pytest.raises(ValueError, match="hann, gaussian, linear, constant, crop"):
+    with pytest.raises(ValueError, match="hann, gaussian, nnunet, linear, constant, crop"):
         Taper(Grid((8,), (4,), (2,), (0,)), "boxcar")

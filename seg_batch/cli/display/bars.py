@@ -11,12 +11,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -118,6 +120,16 @@ class CutBar(_Drawn):
                 self._progress.update(self._task, description=self.WORKING, total=total)
             case events.Advanced(n, text):
                 self._progress.update(self._task, description=text, advance=n)
+
+
+class FetchBar(CutBar):
+    """Draws ``models add``: bytes, speed, time left; on a terminal."""
+
+    WORKING = None
+
+    def __init__(self, quiet: bool = False) -> None:
+        columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+        super().__init__(quiet, *columns, TimeRemainingColumn())
 
 
 class TrainBar(CutBar):

@@ -108,7 +108,8 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         *_grid_rows(plan),
         (
             "patch",
-            f"{by(plan.patch)}, overlap {by(plan.overlap)}, {plan.taper} taper: {plan.patch_choice['why']}",
+            f"{by(plan.patch_seen)}{_labelled(plan)}, overlap {by(plan.overlap)}, {plan.taper} taper: "
+            f"{plan.patch_choice['why']}",
         ),
         *_averaging(plan, len(prepared.model.all)),
         ("blocks", f"{plan.blocks} of {by(plan.block)}, {plan.workers} worker(s)"),
@@ -146,6 +147,10 @@ def time_line(time_s: Estimate) -> str:
     low, high = duration_in_line(time_s.low), duration_in_line(time_s.high)
     advice = "; segbatch plan --measure measures" if time_s.kind == "guess" else ""
     return f"about {duration_in_line(time_s.seconds)} ({low} to {high}): {time_s.why}{advice}"
+
+
+def _labelled(plan: DraftPlan) -> str:
+    return "" if plan.patch == plan.patch_seen else f" of which {by(plan.patch)} is labelled"
 
 
 def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:

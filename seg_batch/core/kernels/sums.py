@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from seg_batch.core.kernels.compiled import kernel
+from seg_batch.core.kernels.probabilities import probabilities_of
 
 PIECE = 1024  # voxels of a line that become labels together: what is kept of them lies in the nearest cache
 DECIDED, LOW, WITHOUT = (
@@ -92,15 +93,31 @@ def _add_line(line, values, weight, weights, fresh):
 
 
 @kernel
-def label(values, place, steps, corner, shape, ids, others, states, labels, sure, probabilities):
-    """The label of the largest value, the first of equals, in a box; and, where ``probabilities`` ``(classes, rows, lines,
-    columns)`` has any class, ``round(255 p)``. 0 where all values are finite.
+def label(
+    values,
+    place,
+    steps,
+    corner,
+    shape,
+    ids,
+    others,
+    states,
+    labels,
+    sure,
+    probabilities,
+    kind,
+    background,
+    last,
+):
+    """The label of the largest value, the first of equals, in a box (``last``: the last whose value is above that of the
+    ``background``); and, where ``probabilities`` ``(classes, rows, lines, columns)`` has any class, ``round(255 p)``, with p made
+    of the values as ``kind`` says. 0 where all values are finite.
 
     ``values``, ``place`` and ``steps``: as in `add`, of sums or of a patch. ``corner`` and ``shape``: where the box lies in the
     other arrays. ``states``, where it has any row: what becomes of each voxel; ``others``: the labels that are not the
     model's, by state. ``sure``: the probabilities that stand for the label of the skip rule.
     """
-    best, lost = np.empty(PIECE, np.float32), _NONE
+    best, lost, each = np.empty(PIECE, np.float32), _NONE, np.empty(ids.size, np.float32)
     for z in range(shape[0]):
         row = corner[0] + z
         for y in range(shape[1]):
@@ -109,10 +126,17 @@ def label(values, place, steps, corner, shape, ids, others, states, labels, sure
                 start, stop = corner[2] + x, corner[2] + min(x + PIECE, shape[2])
                 first = place + z * steps[1] + y * steps[2] + x * steps[3]
                 line = labels[row, at, start:stop]
-                lost |= _largest(values, first, steps, ids, best, line)
-                for k in range(probabilities.shape[0]):
-                    part = probabilities[k, row, at, start:stop]
-                    _quantise(values, first + k * steps[0], steps[3], part)
+                if last:
+                    lost |= _last(values, first, steps, ids, background, line)
+                else:
+                    lost |= _largest(values, first, steps, ids, best, line)
+                if probabilities.shape[0] > 0 and kind != 0:
+                    part = probabilities[:, row, at, start:stop]
+                    _quantise_made(values, first, steps, kind, background, each, part)
+                else:
+                    for k in range(probabilities.shape[0]):
+                        part_k = probabilities[k, row, at, start:stop]
+                        _quantise(values, first + k * steps[0], steps[3], part_k)
                 if states.shape[0] > 0:
                     some = states[row, at, start:stop]
                     _fill(line, some, others[LOW], others[WITHOUT])
@@ -144,6 +168,20 @@ def _largest(values, first, steps, ids, best, labels):
         else:
             stop = at + (n - 1) * steps[3] + 1
             lost |= _larger(values[at : stop : steps[3]], best, labels, ids[k])
+    return lost
+
+
+@kernel
+def _last(values, first, steps, ids, background, labels):
+    lost = _NONE
+    for c in range(labels.size):
+        at, k = first + c * steps[3], background
+        least = np.float32(values[at + background * steps[0]])
+        for j in range(ids.size):
+            value = np.float32(values[at + j * steps[0]])
+            k = j if value > least else k
+            lost |= np.int32(value - value != 0)
+        labels[c] = ids[k]
     return lost
 
 
@@ -191,15 +229,27 @@ def _quantise_line(line, out):
 
 
 @kernel
-def count(sums, valid, labels, index, axis, planes, totals, classes):
+def _quantise_made(values, first, steps, kind, background, each, out):
+    """Voxel by voxel. ``each``: room for the probabilities of one."""
+    for c in range(out.shape[1]):
+        at = first + c * steps[3]
+        stop = at + (each.size - 1) * steps[0] + 1
+        probabilities_of(values[at : stop : steps[0]], kind, background, each)
+        for k in range(each.size):
+            out[k, c] = np.uint8(np.rint(min(max(each[k], _ZERO), _ONE) * _MOST))
+
+
+@kernel
+def count(sums, valid, labels, index, axis, planes, totals, classes, kind, background):
     """Count the pairs of voxels on both sides of these planes of an axis, both of them valid (where ``valid`` has any row); the
-    sum of how far their probabilities are apart.
+    sum of how far their probabilities are apart, which are made of the sums as ``kind`` says.
 
     ``index``: the class of each label, -1 for none. ``totals``: pairs and flips; ``classes`` ``(2, classes)``: those that
     involve a class. They are added to.
     """
     jumps = 0.0
     n, height, width = labels.shape
+    one, other = np.empty((2, sums.shape[1]), np.float32)
     for plane in planes:
         first, stop = (plane, plane + 1) if axis == 0 else (0, n)
         for z in range(first, stop):
@@ -212,8 +262,16 @@ def count(sums, valid, labels, index, axis, planes, totals, classes):
                         continue
                     _tally(index, labels[before], labels[z, y, x], totals, classes)
                     jump = np.float32(0)
-                    for k in range(sums.shape[1]):
-                        jump += abs(sums[before[0], k, before[1], before[2]] - sums[z, k, y, x])
+                    if kind == 0:
+                        for k in range(sums.shape[1]):
+                            jump += abs(sums[before[0], k, before[1], before[2]] - sums[z, k, y, x])
+                    else:
+                        probabilities_of(
+                            sums[before[0], :, before[1], before[2]], kind, background, one
+                        )
+                        probabilities_of(sums[z, :, y, x], kind, background, other)
+                        for k in range(one.size):
+                            jump += abs(one[k] - other[k])
                     jumps += float(jump)
     return jumps
 

@@ -126,8 +126,8 @@ def _passes(plan: Decisions, model: Model) -> float:
     """What a tile takes: its views, each as many patches of the card as it has voxels of one. The time of a voxel
     hardly depends on the patch."""
     card, rank = model.card, plan.rank
-    trained = math.prod(card.patch or plan.patch[-rank:]) * card.finer**rank
-    return _views(plan, model) * math.prod(plan.patch[-rank:]) / trained
+    trained = math.prod(card.patch or plan.patch_seen[-rank:]) * card.finer**rank
+    return _views(plan, model) * math.prod(plan.patch_seen[-rank:]) / trained
 
 
 def _with_workers(plan: Decisions, rate: Rate) -> float:
@@ -178,7 +178,7 @@ def measure_speed(plan: Decisions, model: Model, least_s: float = MEASURED_S) ->
     if rated in _measured:
         return
     predictor = load_predictor_of(model, plan)
-    shape = (plan.batch, *plan.patch[-plan.rank :], len(model.card.channels or (0,)))
+    shape = (plan.batch, *plan.patch_seen[-plan.rank :], len(model.card.channels or (0,)))
     patches = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     predictor(patches)
     start, calls = time.perf_counter(), 0

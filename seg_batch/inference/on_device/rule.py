@@ -38,8 +38,20 @@ def on_host(engine: str, cards: Sequence[ModelCard], tta: str, resampled: bool) 
         "it is an ensemble": len(cards) > 1,
         "it averages several views": tta != "none",
         "it sees images on another grid": resampled or cards[0].finer != 1,
+        **_unlike(cards[0]),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _unlike(card: ModelCard) -> dict[str, bool]:
+    """What only the sums of the CPU do, and whether the card asks for it."""
+    output = card.output
+    return {
+        "it averages logits": output.blend == "logits",
+        "its classes are independent": output.classes == "independent",
+        "it sees zeros beyond an image": card.padding == "zero",
+        "its output is smaller than its patch": any(output.shrink or ()),
+    }
 
 
 def in_words(why: str, reason: str | None) -> str:

@@ -173,6 +173,7 @@ def _draft(
         **_needed(costs, blocks, view, card, options, chain),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
         patch_choice=layout.choice,
+        tiling=grid.tiling.to_json(),
         engine_why=engine_why,
         block=blocks.shape,
         rank=rank,

@@ -77,7 +77,7 @@ def _run(taper: Taper, axis: int, i: int, span: Run, planes: np.ndarray) -> Run 
     if start >= stop:
         return None
     free = np.zeros(stop - start + 2, bool)
-    free[1:-1] = row[start - tiles.starts[i] : stop - tiles.starts[i]] == 1
+    free[1:-1] = row[start - tiles.firsts[i] : stop - tiles.firsts[i]] == 1
     near = planes[(start <= planes) & (planes <= stop)] - start + 1
     free[near], free[near - 1] = False, False
     ends = np.flatnonzero(free[1:] != free[:-1])

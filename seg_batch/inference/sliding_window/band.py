@@ -93,7 +93,8 @@ class Band:
             if self._direct is not None:
                 self._direct(tile, None, ())
             return
-        part = inside.slices(tile.box.start)
+        firsts = (a.firsts[i] for a, i in zip(self.taper.grid.axes, tile.index, strict=True))
+        part = inside.slices(tuple(firsts))
         flat, steps = _flat(probabilities)
         alone = None if self._direct is None else self._direct(tile, flat, steps)
         rows = zip(self.taper.rows, tile.index, part, strict=True)

@@ -99,13 +99,13 @@ def predict_block(
     seen = read(window, box)
     pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
     empty, counts = Emptiness(pixels, place, stitcher.empty), Counts()
-    seams = SeamCounter(stitcher.taper, ids, box, way_back)
+    seams = SeamCounter(stitcher.taper, ids, box, way_back, stitcher.scores)
     if empty.fills(place):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
         labels = without_model(empty, box, ids, probabilities)
     else:
-        found = Labels(box, ids, empty, probabilities)
+        found = Labels(box, ids, empty, probabilities, stitcher.scores)
         labels = found.labels
         skips = empty.skipping(window)
         if way_back is not None:

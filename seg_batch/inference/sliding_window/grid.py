@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import PredictOptions
+from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import PlanError
-from seg_batch.core.geometry import Grid, Shape
+from seg_batch.core.geometry import Grid, Shape, Tiling
 from seg_batch.core.units import show_bytes
 from seg_batch.inference.sliding_window.patch_choice import (
     BLOCK_VOXELS,
@@ -21,7 +21,15 @@ from seg_batch.inference.sliding_window.patch_choice import (
 )
 
 DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
+DEFAULT_TAPER = "hann"
 AS_TRAINED = PredictOptions(patch="card", overlap="card")
+
+
+def as_card_says[Options: ModelOptions](options: Options, card: ModelCard) -> Options:
+    """The options with the taper and the views of the card, where they name none."""
+    taper = card.taper or DEFAULT_TAPER if options.taper == "auto" else options.taper
+    tta = card.tta if options.tta == "auto" else options.tta
+    return replace(options, taper=taper, tta=tta)
 
 
 def layout_for(
@@ -29,6 +37,7 @@ def layout_for(
 ) -> Layout:
     """Patch, overlap and margin for a view of ``extent``. ``step_bytes``: of memory, for an automatic choice; None: by the
     options and this machine. PlanError where those of the options do not fit the model."""
+    options = as_card_says(options, card)
     rank = card.rank or len(extent)
     trained = card.patch or DEFAULT_PATCH[rank]
     if isinstance(options.patch, tuple):
@@ -106,16 +115,19 @@ def _nearest(patch: Shape, multiple: Shape) -> Iterator[Shape]:
 def _overlap_and_margin(
     patch: Shape, card: ModelCard, options: PredictOptions
 ) -> tuple[Shape, Shape]:
-    """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
-    wanted = options.overlap
+    """What neighbouring tiles share and what of it is not trusted, in voxels per axis; of what a network labels of a patch,
+    where that is less."""
+    shrink, wanted = card.output.shrink or (0,) * len(patch), options.overlap
+    trained = tuple(n - 2 * m for n, m in zip(card.patch or patch, shrink, strict=True))
+    patch = tuple(n - 2 * m for n, m in zip(patch, shrink, strict=True))
     if wanted in (None, "auto") and card.border is not None:
         overlap, margin = card.border.overlap, card.border.margin
     else:
         margin = card.margin or (0,) * len(patch)
-        overlap = card.overlap or tuple(p // 8 for p in card.patch or patch)
+        overlap = card.overlap or tuple(p // 8 for p in trained)
     if not isinstance(wanted, int):
-        trained = zip(overlap, patch, card.patch or patch, strict=True)
-        overlap = tuple(o if p >= t else min(o, p // 2) for o, p, t in trained)
+        sides = zip(overlap, patch, trained, strict=True)
+        overlap = tuple(o if p >= t else min(o, p // 2) for o, p, t in sides)
         return overlap, tuple(min(m, o // 2) for m, o in zip(margin, overlap, strict=True))
     overlap = tuple(min(wanted, p - 1) for p in patch)
     if max(overlap) < wanted:
@@ -142,15 +154,27 @@ def make_grid(
     layout = layout or layout_for(extent, card, options)
     rank = len(layout.patch)
     lead = len(extent) - rank
-    sides = (
+    patch, overlap, margin, shrink = (
         (fill,) * lead + tuple(n * card.finer for n in side)
-        for fill, side in ((1, layout.patch), (0, layout.overlap), (0, layout.margin))
+        for fill, side in (
+            (1, layout.patch),
+            (0, layout.overlap),
+            (0, layout.margin),
+            (0, card.output.shrink or (0,) * rank),
+        )
     )
+    tiling = Tiling(shrink if any(shrink) else (), card.padding, card.tiles == "even", _step(card))
+    labelled = tuple(n - 2 * m for n, m in zip(patch, shrink, strict=True))
     try:
-        grid = Grid(extent, *sides)
+        grid = Grid(extent, labelled, overlap, margin, tiling)
     except ValueError as error:
         raise PlanError(f"{error}; use another --overlap") from None
     return grid, rank
+
+
+def _step(card: ModelCard) -> int:
+    """Voxels of the grid in one of the model's input, where tiles are laid out by these."""
+    return card.finer if card.padding == "zero" else 1
 
 
 def scaled_to(card: ModelCard, patch: Shape) -> ModelCard:

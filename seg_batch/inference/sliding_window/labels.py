@@ -16,6 +16,7 @@ from seg_batch.inference.sliding_window.band import (
     require_finite,
 )
 from seg_batch.inference.sliding_window.empty import DECIDED, LOW, Emptiness
+from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
 
 _NO_STATES = np.empty((0, 0, 0), np.uint8)
 _NOT_KEPT = np.empty((0, 0, 0, 0), np.uint8)
@@ -35,12 +36,18 @@ class Labels:
     """``labels``: of ``box``, in the dtype of the ids. ``probabilities``: uint8 ``(classes, *box.shape)``; None: not kept.
 
     Voxels that the model does not decide get what the rule of ``empty`` says; of a block on another grid than the model's
-    too, whose emptiness is its own.
+    too, whose emptiness is its own. ``scores``: what sums are.
     """
 
     def __init__(
-        self, box: Box, ids: np.ndarray, empty: Emptiness, probabilities: np.ndarray | None
+        self,
+        box: Box,
+        ids: np.ndarray,
+        empty: Emptiness,
+        probabilities: np.ndarray | None,
+        scores: Scores = PROBABILITIES,
     ) -> None:
+        self._scores = scores
         self.box, self.labels = box, np.empty(box.shape, ids.dtype)
         self._ids, self._rule, self._states = ids, empty.rule, empty.of(box)
         self._others = np.array(empty.rule.others, ids.dtype)
@@ -77,6 +84,7 @@ class Labels:
             as_lines(self.labels),
             self._sure,
             _NOT_KEPT if kept is None else as_lines(kept, 1),
+            *self._scores.how,
         )
         require_finite(not lost)
 

@@ -10,6 +10,17 @@ from functools import reduce
 import numpy as np
 
 from seg_batch.core.geometry import Shape
+from seg_batch.core.kernels.exponential import (
+    AS_THEY_ARE,
+    LEAST,
+    LN2,
+    LN2_REST,
+    PER_LN2,
+    POWERS,
+    SERIES,
+    SIGMOID,
+    SOFTMAX,
+)
 
 SMALL = 1 << 22  # sums of a block: fewer take less time here than numba takes to load
 
@@ -48,21 +59,63 @@ def label(
     states: np.ndarray,
     labels: np.ndarray,
     sure: np.ndarray,
-    probabilities: np.ndarray,
+    kept: np.ndarray,
+    kind: int,
+    background: int,
+    last: bool,
 ) -> bool:
     part = _box(values, place, steps, (len(ids), *shape)).astype(np.float32, copy=False)
     where = tuple(slice(a, a + n) for a, n in zip(corner, shape, strict=True))
-    labels[where] = ids[part.argmax(0)]
-    if len(probabilities):
+    labels[where] = ids[_last(part, background) if last else part.argmax(0)]
+    if len(kept):
         with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
-            probabilities[:, *where] = np.rint(np.clip(part, 0, 1) * np.float32(255))
+            made = probabilities(part, kind, background)
+            kept[:, *where] = np.rint(np.clip(made, 0, 1) * np.float32(255))
     if len(states):
         low, without = states[where] == 1, states[where] == 2
         labels[where][low], labels[where][without] = others[1], others[2]
-        if len(probabilities):
-            probabilities[:, *where][:, low] = sure[:, None]
-            probabilities[:, *where][:, without] = 0
+        if len(kept):
+            kept[:, *where][:, low] = sure[:, None]
+            kept[:, *where][:, without] = 0
     return not np.isfinite(part).all()
+
+
+def _last(part: np.ndarray, background: int) -> np.ndarray:
+    index = np.full(part.shape[1:], background)
+    for k in range(len(part)):
+        index[part[k] > part[background]] = k
+    return index
+
+
+def probabilities(sums: np.ndarray, kind: int, background: int) -> np.ndarray:
+    """Those of float32 sums ``(classes, ...)`` of many voxels: see ``core.kernels.probabilities``. Those that need nothing stay
+    what they are, without bounds."""
+    if kind == AS_THEY_ARE or not len(sums):
+        return sums
+    finite = np.where(np.isfinite(sums), sums, np.float32(0))
+    if kind == SOFTMAX:
+        parts = [_exp(line) for line in finite - finite.max(0)]
+        total = reduce(np.add, parts)
+        return np.stack([part / total for part in parts])
+    one = np.float32(1)
+    if kind == SIGMOID:
+        e = _exp(-np.abs(finite))
+        out = np.where(finite >= 0, one, e) / (one + e)
+    else:
+        out = np.clip(finite, 0, 1)
+    if background >= 0:
+        out[background] = one - np.delete(out, background, 0).max(0)
+    return out
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    x = np.maximum(x, LEAST)
+    k = np.rint(x * PER_LN2)
+    r = (x - k * LN2) - k * LN2_REST
+    total = np.full_like(r, SERIES[0])
+    for factor in SERIES[1:]:
+        total = total * r + factor
+    return total * POWERS[k.astype(int) + 126]
 
 
 def _box(values: np.ndarray, place: int, steps: Shape, shape: Shape) -> np.ndarray:
@@ -80,10 +133,14 @@ def count(
     planes: np.ndarray,
     totals: np.ndarray,
     classes: np.ndarray,
+    kind: int,
+    background: int,
 ) -> float:
     before, after = labels.take(planes - 1, axis), labels.take(planes, axis)
     place = axis + (axis > 0)  # in the sums, whose second axis is that of the classes
-    jumps = np.abs(sums.take(planes - 1, place) - sums.take(planes, place)).sum(1)
+    sides = (np.moveaxis(sums.take(planes - back, place), 1, 0) for back in (1, 0))
+    one, other = (probabilities(side, kind, background) for side in sides)
+    jumps = np.abs(one - other).sum(0)
     if len(valid):
         both = valid.take(planes - 1, axis) & valid.take(planes, axis)
         before, after, jumps = before[both], after[both], jumps[both]

@@ -36,6 +36,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window.band import as_lines, in_lines, loops
+from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
 
 FAR = 16
 FEWEST = 60  # flips, a third of which lie on borders by chance; a ratio of fewer says nothing
@@ -50,7 +51,7 @@ def border_planes(taper: Taper, axis: int) -> np.ndarray:
     most, owner = np.zeros(extent, np.float32), np.zeros(extent, np.int64)
     edges: set[int] = set()
     for k, (start, row) in enumerate(
-        zip(taper.grid.axes[axis].starts, taper.rows[axis], strict=True)
+        zip(taper.grid.axes[axis].firsts, taper.rows[axis], strict=True)
     ):
         counts = np.concatenate([[False], row > 0, [False]])
         edges.update((start + np.flatnonzero(counts[1:] != counts[:-1])).tolist())
@@ -199,12 +200,18 @@ class SeamCounter:
     """Counts one block as its rows are finished, top to bottom, in the axes of the taper's grid.
 
     ``ids``: the label of each class, in the order of the sums' last axis. ``way_back``: from that grid to the one
-    that ``box`` and rows lie in, where it is another.
+    that ``box`` and rows lie in, where it is another. ``scores``: what the sums are, of which probabilities jump.
     """
 
     def __init__(
-        self, taper: Taper, ids: np.ndarray, box: Box, way_back: Resampler | None = None
+        self,
+        taper: Taper,
+        ids: np.ndarray,
+        box: Box,
+        way_back: Resampler | None = None,
+        scores: Scores = PROBABILITIES,
     ) -> None:
+        self._scores = scores
         self._ids, self._row = ids, box.start[0]
         self._planes = [
             [
@@ -260,7 +267,8 @@ class SeamCounter:
                 continue
             totals = np.zeros(2, np.int64)
             classes = np.stack([counts.class_pairs[axis, kind], counts.class_flips[axis, kind]])
-            jumps = self._loops.count(*rows, self._index, place, planes - origin, totals, classes)
+            how = totals, classes, *self._scores.how[:2]
+            jumps = self._loops.count(*rows, self._index, place, planes - origin, *how)
             counts.pairs[axis, kind] += totals[0]
             counts.flips[axis, kind] += totals[1]
             counts.jumps[axis, kind] += jumps / 2

@@ -17,9 +17,10 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window.ahead import Ahead, Result
 from seg_batch.inference.sliding_window.band import Band, Direct
 from seg_batch.inference.sliding_window.empty import Emptiness, EmptyRule
+from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
 
-# A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in 0..1,
-# or uint8 0 and 1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch. What lies
+# A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in 0..1 (logits where the card
+# blends those), or uint8 0 and 1; less ``Grid.shrink`` on each side of the result. The result for one patch depends neither on ``n`` nor on its neighbours in the batch. What lies
 # in memory with the classes first is added without a turn; the patches are overwritten by later ones.
 Predictor = Callable[[np.ndarray], np.ndarray]
 Skips = Callable[[Tile], bool]
@@ -34,8 +35,8 @@ def _mirrored(start: int, stop: int, extent: int) -> np.ndarray:
 def cut(held: Pixels, window: Box, box: Box, extent: Shape) -> Pixels:
     """The pixels of ``box`` out of ``held``, which covers ``window``.
 
-    Where the box reaches past the extent (an image smaller than the patch), the image is
-    mirrored at its border. Prediction and training cut with this one function.
+    Where the box reaches past the extent (an image smaller than the patch, a model that sees more than it labels), the
+    image is mirrored at its border. Prediction and training cut with this one function.
     """
     if window.contains(box):
         return held[box.slices(window.start)]
@@ -61,7 +62,7 @@ class Stitcher:
     """How tiles become a block: the grid and its tapers, the numbers for the model, the model.
 
     ``rank``: spatial rank of the model; a 2-D model on a volume sees patches of one slice.
-    ``batch``: patches handed to the predictor at once.
+    ``batch``: patches handed to the predictor at once. ``scores``: what the predictor gives.
     """
 
     grid: Grid
@@ -72,6 +73,7 @@ class Stitcher:
     rank: int
     batch: int
     empty: EmptyRule
+    scores: Scores = PROBABILITIES
 
     def sums(
         self,
@@ -137,8 +139,7 @@ class Stitcher:
             counts.skipped += skip
             waiting.append((tile, skip))
             if not skip:
-                pixels = cut(held, window, tile.box, self.grid.extent)
-                arrays[0], n = self._put(arrays[0], n, pixels), n + 1
+                arrays[0], n = self._put(arrays[0], n, held, window, self.grid.seen(tile)), n + 1
             if n == self.batch:
                 yield waiting, arrays[0]
                 waiting, n = [], 0
@@ -146,23 +147,32 @@ class Stitcher:
         if waiting:
             yield waiting, None if n == 0 or arrays[0] is None else arrays[0][:n]
 
-    def _put(self, patches: np.ndarray | None, n: int, pixels: Pixels) -> np.ndarray:
-        """The patches of a batch with these pixels as the one of number ``n``; two arrays take turns."""
-        if self.normaliser.identity and self.batch == 1:
+    def _put(
+        self, patches: np.ndarray | None, n: int, held: Pixels, window: Box, box: Box
+    ) -> np.ndarray:
+        """The patches of a batch with the pixels of a box as the one of number ``n``; two arrays take turns."""
+        inside = box.intersection(Box.whole(self.grid.extent))
+        zeros = self.grid.tiling.padding == "zero" and inside != box
+        pixels = cut(held, window, inside if zeros else box, self.grid.extent)
+        as_read = self.normaliser.identity and self.batch == 1
+        if as_read and not zeros:
             return self.normaliser(pixels)[None]
-        if patches is None:
+        if patches is None or as_read:
             dtype = self.normaliser.dtype(pixels)
-            patches = np.empty((self.batch, *pixels.values.shape), dtype)
-        self.normaliser(pixels, patches[n])
+            patches = np.empty((self.batch, *box.shape, pixels.values.shape[-1]), dtype)
+        if zeros:
+            patches[n] = 0
+        self.normaliser(pixels, patches[n][inside.slices(box.start)] if zeros else patches[n])
         return patches
 
     def _predict(self, patches: np.ndarray) -> np.ndarray:
         shape = patches.shape[:1] + patches.shape[-1 - self.rank :]
         result = self.predictor(patches.reshape(shape))
-        expected = (*shape[:-1], self.classes)
+        tiles = self.grid.patch
+        expected = (len(patches), *tiles[len(tiles) - self.rank :], self.classes)
         if result.shape != expected:
             raise ValueError(f"the model gave {result.shape} for patches {shape}, not {expected}")
-        return result.reshape(*patches.shape[:-1], self.classes)
+        return result.reshape(len(patches), *tiles, self.classes)
 
 
 def _matched(

@@ -5,7 +5,7 @@ result. With ``p`` the predictor and ``G`` the symmetries of a name::
 
     averaged(p)(x) = 1/|G|  sum over g in G of  g^-1( p( g(x) ) )
 
-``flips``: mirrored along each set of axes, 4 views in 2-D and 8 in 3-D. ``d4``: the 8 symmetries of
+``flips``: mirrored along each set of axes, 4 views in 2-D and 8 in 3-D; ``flips:y,x``: of these axes. ``d4``: the 8 symmetries of
 the square in the last two axes. ``d4z``: those times a flip of z, 16 views. Every set is a group, and
 so the average of any predictor commutes with all of its symmetries.
 """
@@ -55,8 +55,10 @@ def symmetries(tta: str, patch: Shape) -> tuple[Symmetry, ...]:
     rank = len(patch)
     if tta == "none":
         return (Symmetry(),)
-    if tta == "flips":
-        return tuple(Symmetry(False, axes) for axes in _subsets(range(rank)))
+    name, _, along = tta.partition(":")
+    if name == "flips":
+        axes = _axes(along, rank) if along else range(rank)
+        return tuple(Symmetry(False, flipped) for flipped in _subsets(axes))
     if patch[-1] != patch[-2]:
         sides = " x ".join(map(str, patch))
         raise PlanError(
@@ -96,6 +98,16 @@ def _sum(predictor: Predictor, patches: np.ndarray, views: Sequence[Symmetry]) -
 def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
     """All subsets of ``axes``, the empty one first."""
     return [c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n)]
+
+
+def _axes(along: str, rank: int) -> list[int]:
+    """Those of ``y,x``; PlanError for ``z`` of a 2-D model."""
+    names = "zyx"[3 - rank :]
+    if along.startswith("z") and rank != 3:
+        raise PlanError(
+            f"--tta flips:{along} mirrors z, and the model is {rank}-D: use --tta flips"
+        )
+    return [names.index(name) for name in along.split(",")]
 
 
 def _require_known(tta: str) -> None:

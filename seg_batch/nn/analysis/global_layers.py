@@ -8,26 +8,12 @@ it; the measured seams of a card tell.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from seg_batch.config.card import WHOLE_PATCH
+from seg_batch.nn.analysis.finding import Finding
 from seg_batch.nn.analysis.graph import Step, inner, steps
 from seg_batch.nn.backend import keras
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A layer by name, its `kind`, and `why` its result depends on the whole patch."""
-
-    layer: str
-    kind: str
-    why: str
-
-    @property
-    def line(self) -> str:
-        return f"{self.layer} ({self.kind}): {self.why}"
-
 
 type KindAndReason = tuple[str, str] | None
 

@@ -8,42 +8,14 @@ of strides and up-samplings, where the usual formula of steps and jumps is only 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from seg_batch.nn.analysis.global_layers import findings
 from seg_batch.nn.analysis.graph import Step, inner, steps
+from seg_batch.nn.analysis.lines import FIRST, LAST, Line, Unknown, merged
 from seg_batch.nn.backend import keras
-
-FIRST, LAST = 768, 24576  # shortest and longest line that is tried; 2 ** 8 * 3 divides both
-NOTHING = np.iinfo(np.int64).max  # the first of no input voxels; its negative is the last
-
-
-@dataclass(frozen=True)
-class Line:
-    """First and last input voxel that each voxel of a tensor depends on, along one axis."""
-
-    first: np.ndarray
-    last: np.ndarray
-
-    def taken(self, places: np.ndarray) -> "Line":
-        """The line of the voxels at `places`; places outside depend on nothing (zero padding)."""
-        inside = (places >= 0) & (places < len(self.first))
-        at = np.where(inside, places, 0)
-        first = np.where(inside, self.first[at], NOTHING)
-        return Line(first, np.where(inside, self.last[at], -NOTHING))
-
-    @property
-    def width(self) -> int:
-        """The most input voxels between first and last, both included."""
-        seen = self.first <= self.last
-        return int((self.last - self.first)[seen].max(initial=-1)) + 1
-
-
-class Unknown(Exception):  # noqa: N818  (no fault: an answer)
-    """A layer whose inputs per output voxel are unknown."""
 
 
 def receptive_field(model: keras.Model) -> tuple[int | None, ...]:
@@ -104,8 +76,8 @@ def _after(step: Step, lines: list[Line], axis: int) -> Line:
     if name == "Concatenate" and layer.axis % len(step.inputs[0].shape) == axis + 1:
         raise Unknown
     if name in _POINTWISE:
-        return _merged(lines)
-    (line,) = lines if len(lines) == 1 else [_merged(lines)]
+        return merged(lines)
+    (line,) = lines if len(lines) == 1 else [merged(lines)]
     if name.endswith("Transpose"):
         return _transposed(line, layer, axis)
     if "Conv" in name and hasattr(layer, "kernel_size"):
@@ -123,14 +95,6 @@ def _after(step: Step, lines: list[Line], axis: int) -> Line:
     raise Unknown
 
 
-def _merged(lines: Sequence[Line]) -> Line:
-    """The wider of all, voxel by voxel."""
-    if len({len(line.first) for line in lines}) != 1:
-        raise Unknown
-    first = np.min([line.first for line in lines], axis=0)
-    return Line(first, np.max([line.last for line in lines], axis=0))
-
-
 def _windows(line: Line, layer: Any, size: int, axis: int) -> Line:
     """``out[q]`` sees ``in[q * stride - before + k * dilation]`` for k below `size`."""
     stride = _along_axis(layer.strides, axis)
@@ -142,7 +106,7 @@ def _windows(line: Line, layer: Any, size: int, axis: int) -> Line:
     else:
         count, before = (n - span) // stride + 1, 0
     starts = np.arange(count) * stride - before
-    return _merged([line.taken(starts + k * dilation) for k in range(size)])
+    return merged([line.taken(starts + k * dilation) for k in range(size)])
 
 
 def _transposed(line: Line, layer: Any, axis: int) -> Line:
@@ -156,7 +120,7 @@ def _transposed(line: Line, layer: Any, axis: int) -> Line:
     same = layer.padding == "same"
     places = np.arange(n * stride + (0 if same else over)) + (over // 2 if same else 0)
     back = [np.divmod(places - k * dilation, stride) for k in range(size)]
-    return _merged([line.taken(np.where(rest == 0, i, -1)) for i, rest in back])
+    return merged([line.taken(np.where(rest == 0, i, -1)) for i, rest in back])
 
 
 def _enlarged(line: Line, layer: Any, axis: int) -> Line:
@@ -171,7 +135,7 @@ def _enlarged(line: Line, layer: Any, axis: int) -> Line:
     centres = (places + 0.5) / factor - 0.5
     ends = (np.floor(centres), np.ceil(centres))
     inside = [np.clip(end, 0, len(line.first) - 1).astype(np.int64) for end in ends]
-    return _merged([line.taken(end) for end in inside])
+    return merged([line.taken(end) for end in inside])
 
 
 def _along_axis(value: Any, axis: int) -> int:

@@ -49,7 +49,7 @@ def graph_of(
 def unet(
     *, rank: int = 2, channels: int = 3, outputs: int = 2, batch: int | str = "n", side: Any = "s"
 ) -> Any:
-    """Channels first: two levels, a pooling, an enlargement and a skip; its field is 14 voxels wide, its output logits."""
+    """Channels first: two levels, a pooling, an enlargement and a skip; its field is 12 voxels wide, its output logits."""
     k, pads = (3,) * rank, [1] * 2 * rank
     conv = {"kernel_shape": k, "pads": pads}
     nodes = [

@@ -94,7 +94,8 @@ class PatchNetwork:
     def _fits(self, axis: int, multiple: int) -> bool:
         even = [side or _ROUND for side in self.sides]
         patches = ([*even[:axis], multiple * prime, *even[axis + 1 :]] for prime in _PRIMES)
-        return all(self.grid(sides) for sides in patches)
+        grids = {self.grid(sides) for sides in patches}
+        return len(grids) == 1 and None not in grids
 
     def flops(self, patch: Sequence[int]) -> float:
         """Multiply-adds x 2 of all convolutions and matrix products for one patch."""

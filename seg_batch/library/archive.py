@@ -1,0 +1,161 @@
+"""What lies in a ``.zip``, ``.tar`` or ``.tar.gz``, whoever made it: its members, read piece by piece."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.units import show_bytes
+
+MOST_MEMBERS = 1000
+CHUNK_BYTES = 1 << 18
+# A directory of a zip, an extended header of a tar: readers take them whole, whatever size they claim.
+_MOST_AT_ONCE = 1 << 20
+_SLACK_BYTES = MOST_MEMBERS * 4096  # headers between the files of a tar
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder in an archive, by the name that it has there; ``chunks()`` of its bytes."""
+
+    name: str
+    kind: Literal["file", "folder", "link", "device"]
+    chunks: Callable[[], Iterator[bytes]]
+
+
+def members(file: IO[bytes], where: str, most_bytes: int) -> Iterator[Member]:
+    """All members, in the order of the archive; each is read before the next one is asked for.
+
+    InputError (one line, which begins with ``where``) for what is no sound archive, or has too much in it.
+    """
+    file.seek(0)
+    head = file.read(512)
+    file.seek(0)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        found = _in_zip(file, where)
+    elif head.startswith(b"\x1f\x8b"):
+        found = _in_tar(gzip.GzipFile(fileobj=file), where, most_bytes)
+    elif head[257:262] == b"ustar":
+        found = _in_tar(file, where, most_bytes)
+    else:
+        page = head.lstrip().startswith(b"<")
+        what = (
+            "it is a web page, so give the address of the file itself" if page else "pack it as one"
+        )
+        raise InputError(f"{where} is no .zip, .tar or .tar.gz: {what}")
+    for count, member in enumerate(found):
+        if count == MOST_MEMBERS:
+            raise InputError(
+                f"{where} holds more than {MOST_MEMBERS} files, and a bundle has a few: pack the bundle alone"
+            )
+        yield member
+
+
+def _in_zip(file: IO[bytes], where: str) -> Iterator[Member]:
+    with _sound(where):
+        archive = zipfile.ZipFile(_Bounded(file))  # type: ignore[arg-type]
+        infos = archive.infolist()
+    for info in infos:
+        if info.flag_bits & 1:
+            raise InputError(f"{where}: {info.filename} is encrypted: pack it without a password")
+
+        def opened(info: zipfile.ZipInfo = info) -> Any:
+            return archive.open(info)
+
+        yield Member(info.filename, _zip_kind(info), _reader(opened, where))
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> Literal["file", "folder", "link", "device"]:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "device"
+    return "folder" if info.is_dir() else "file"
+
+
+def _in_tar(file: Any, where: str, most_bytes: int) -> Iterator[Member]:
+    bounded = _Bounded(file, most_bytes + _SLACK_BYTES)
+    with _sound(where):
+        archive = tarfile.TarFile(fileobj=bounded)  # type: ignore[arg-type]
+    while True:
+        with _sound(where):
+            info = archive.next()
+        if info is None:
+            return
+
+        def opened(info: tarfile.TarInfo = info) -> Any:
+            return archive.extractfile(info)
+
+        yield Member(info.name, _tar_kind(info), _reader(opened, where))
+
+
+def _tar_kind(info: tarfile.TarInfo) -> Literal["file", "folder", "link", "device"]:
+    if info.issym() or info.islnk():
+        return "link"
+    if info.isdir():
+        return "folder"
+    plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse()
+    return "file" if plain else "device"
+
+
+def _reader(opened: Callable[[], Any], where: str) -> Callable[[], Iterator[bytes]]:
+    def chunks() -> Iterator[bytes]:
+        with _sound(where):
+            file = opened()
+        with file:
+            while True:
+                with _sound(where):
+                    chunk = file.read(CHUNK_BYTES)
+                if not chunk:
+                    return
+                yield chunk
+
+    return chunks
+
+
+class _Bounded:
+    """A file of which no reader takes much at once, nor anything beyond ``most_bytes``."""
+
+    mode = "rb"
+
+    def __init__(self, file: Any, most_bytes: int | None = None) -> None:
+        self._file, self._most = file, most_bytes
+        self.tell, self.seekable, self.close = file.tell, file.seekable, lambda: None
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 0:
+            self._require(offset)
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(min(size, _MOST_AT_ONCE + 1) if size >= 0 else _MOST_AT_ONCE + 1)
+        if len(data) > _MOST_AT_ONCE:
+            raise ValueError("a header in it is far too large")
+        self._require(self._file.tell())
+        return data
+
+    def _require(self, offset: int) -> None:
+        if self._most is not None and offset > self._most:
+            raise ValueError(f"it unpacks to more than {show_bytes(self._most)}; see --max-size")
+
+
+@contextmanager
+def _sound(where: str) -> Iterator[None]:
+    """Whatever a reader of archives raises, as InputError of one line."""
+    try:
+        yield
+    except SegbatchError:
+        raise
+    except Exception as error:  # of many types: they parse what strangers wrote
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{where} is no sound archive ({reason}): get it again, or have it packed anew"
+        ) from None
