@@ -24,12 +24,12 @@ ROWS: list[dict[str, str]] = [
     {
         "executors": "dask distributed dask_cuda cryptography",
         "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2",
-        "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert",
+        "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert dynamic_network_architectures",
     },
     {"inference": "numpy scipy"},
     {"datasets": "numpy zarr scipy"},
     {"evaluation": "numpy scipy"},
-    {"training": "numpy matplotlib", "conversion": "numpy", "library": ""},
+    {"training": "numpy matplotlib", "conversion": "numpy pydantic", "library": ""},
     {"batch": "numpy jinja2"},
     {"cli": "typer rich click numpy"},
     {"__main__": ""},
@@ -53,7 +53,7 @@ INSIDE: dict[str, list[str]] = {
         "card_file recipe",
         "workflow",
     ],
-    "io": ["sources pictures html", "sinks", "formats"],
+    "io": ["sources pictures html archive", "sinks", "formats"],
     "inference": [
         "probe postprocess sliding_window",
         "bundles costs",

@@ -38,12 +38,19 @@ def export(
         str | None,
         typer.Option(help="Images or a patch dataset to compare on; default: a packaged sample."),
     ] = None,
+    cards: Annotated[
+        str,
+        typer.Option(
+            metavar="WORLDS",
+            help="Cards of other worlds beside it: stac, bioimageio, monai; all that fit, or none.",
+        ),
+    ] = "all",
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a bundle in the format of another runtime. What was written is run and compared with
-    Keras on real patches; where it disagrees, nothing is kept."""
+    """Write a bundle in the format of another runtime, with the cards that others read. What was written is
+    run and compared with Keras on real patches; where it disagrees, nothing is kept."""
     from seg_batch.cli.display.bars import TrainBar
     from seg_batch.conversion.export import export as write
     from seg_batch.conversion.export import lines
@@ -63,6 +70,7 @@ def export(
             quantize="int8" if int8 else quantize,
             calibrate=calibrate,
             check=check,
+            cards=cards,
             overwrite=overwrite,
             callback=bar,
         )

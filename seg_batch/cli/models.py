@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.bench import bench
 from seg_batch.cli.model_commands.check import check
 from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
@@ -71,7 +72,8 @@ def import_(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A model: .keras, .onnx, or of PyTorch (TorchScript, .pt2)."
+            metavar="FILE",
+            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), or a results folder of nnU-Net.",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],
@@ -88,6 +90,5 @@ def import_(
 
 
 app.command("import")(spread(import_))
-app.command("check")(check)
-for word, command in COMMANDS.items():
+for word, command in {**COMMANDS, "bench": bench, "check": check}.items():
     app.command(word)(command)

@@ -16,12 +16,14 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class CardSummary(CheckedValue):
-    """What a list tells of a bundle; the card in it says the rest. ``scores``: by held-out part, overall."""
+    """What a list tells of a bundle; the card in it says the rest. ``networks``: the folds that are averaged;
+    ``scores``: by held-out part, overall."""
 
     kind: str
     rank: int | None = None
     modality: str | None = None
     format: str
+    networks: PositiveInt = 1
     channels: tuple[str, ...] = ()
     classes: tuple[str, ...]
     licence: str = ""

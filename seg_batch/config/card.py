@@ -13,7 +13,9 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -44,6 +46,8 @@ SCHEMA = 7
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 CHANNELS_OF = 4  # the schema from which on a voxel lacks data where any channel does
 TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
+STORED = "stored"
+ORIENTATION = r"^([RLAPSI]{3}|stored(:(0,1,2|0,2,1|1,0,2|1,2,0|2,0,1|2,1,0))?)$"
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -78,6 +82,19 @@ class Compute(CheckedValue):
 
     activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
+    weights_bytes: int = Field(
+        default=0, ge=0, description="of the file of a network; 0: few, as of our own"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Cards of our own networks, and all that holds them, keep their bytes."""
+        values: dict[str, Any] = handler(self)
+        return (
+            values
+            if self.weights_bytes
+            else {k: v for k, v in values.items() if k != "weights_bytes"}
+        )
 
 
 class Border(CheckedValue):
@@ -138,7 +155,7 @@ class ModelCard(CheckedValue):
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )
-    orientation: str = Field(default="RAS", pattern=r"^([RLAPSI]{3}|stored)$")
+    orientation: str = Field(default="RAS", pattern=ORIENTATION)
     skip: SkipRule | None = None
     compute: Compute = Compute()
     format: Literal["keras", "openvino", "onnx"] = Field(
@@ -148,18 +165,20 @@ class ModelCard(CheckedValue):
     output: Output = AS_BEFORE
     padding: Literal["mirror", "zero"] = Field(
         default="mirror",
-        description="what the model sees beyond an image that is smaller than a patch",
+        description="what the model sees beyond the image: its mirror image, or zeros once normalised, "
+        "with an image smaller than a patch in their middle",
     )
     crop: Literal["none", "nonzero"] = Field(
         default="none",
         description="nonzero: the box around what is not 0 is all that the model sees",
     )
     taper: str | None = Field(
-        default=None, description="how tiles are blended where no option says; none: hann"
+        default=None,
+        description="how tiles are blended where no option says; none: hann; gaussian: as in MONAI; nnunet: as in nnU-Net",
     )
     tiles: Literal["stride", "even"] = Field(
         default="stride",
-        description="stride: the last tile is moved back; even: all steps between tiles are alike, as in nnU-Net",
+        description="one stride, the last tile moved back; or all steps alike, as in nnU-Net",
     )
     tta: str = Field(default="none", description="the views that are averaged where no option says")
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
@@ -223,9 +242,24 @@ class ModelCard(CheckedValue):
         lengths = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and lengths != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
-        require_zeros_kept(self.normalisation.kind, self.resampling)
         check_blending(self.output, self.patch, self.background_index, self.taper, self.tta)
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
+        return self
+
+    @model_validator(mode="after")
+    def _one_view(self) -> ModelCard:
+        rule = self.normalisation
+        if rule.kinds and len(rule.kinds) != len(self.channels or ()):
+            raise ValueError("mixed normalisation needs one of kinds per channel")
+        require_zeros_kept({rule.kind, *rule.kinds}, self.resampling)
+        if self.skip is not None and (self.crop != "none" or self.resampling.normalised):
+            raise ValueError(
+                "skip goes by values of the whole image as stored: drop it, or crop and normalised"
+            )
+        if self.crop != "none" and self.background_index is None:
+            raise ValueError(
+                "crop needs a background: it is the label of what the model does not see"
+            )
         return self
 
     @property

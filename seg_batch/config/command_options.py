@@ -195,6 +195,10 @@ class ImportOptions:
     layout: Literal["channels_first", "channels_last"] | None = option(
         None, "Of ONNX and PyTorch files whose shapes leave it open."
     )
+    fold: str | None = option(
+        None, "Of an nnU-Net results folder: 0,1 or all; each that was trained, if not given."
+    )
+    checkpoint: Literal["final", "best"] = option("final", "Of an nnU-Net results folder.")
     torch_python: str | None = option(
         None, "A Python with torch, for PyTorch files; else $SEGBATCH_TORCH_PYTHON.", metavar="FILE"
     )

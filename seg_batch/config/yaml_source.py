@@ -166,6 +166,11 @@ class YamlDumper(yaml.SafeDumper):
         return True
 
 
+def dumped(plain: Any) -> str:
+    """Plain values as YAML that this module reads, keys in their order."""
+    return yaml.dump(plain, Dumper=YamlDumper, sort_keys=False, width=100)
+
+
 _CORE = "tag:yaml.org,2002:"
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),

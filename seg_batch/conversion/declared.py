@@ -25,9 +25,11 @@ _SAME = (
 type Fields = dict[str, Any]
 
 
-def declared(options: ImportOptions, bundle: Path) -> Fields:
-    """The fields of the card of ``bundle`` that are said; InputError in one line where they make no card."""
+def declared(options: ImportOptions, bundle: Path, foreign: Fields | None = None) -> Fields:
+    """The fields of the card of ``bundle`` that are said; InputError in one line where they make no card. ``foreign``: what
+    the card of another world says, which counts least."""
     said = {} if options.card is None else read_card_fields(Path(options.card))
+    said = {**(foreign or {}), **said}
     given = {key: value for key in _SAME if (value := getattr(options, key)) not in (None, "")}
     fields = {"name": bundles.name_for(bundle), **said, **given}
     fields |= _classes(options, said)

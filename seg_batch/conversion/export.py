@@ -16,7 +16,9 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.card_parts.network import Tensors
-from seg_batch.conversion import int8_scores, sample_patches, test_tensor
+from seg_batch.conversion import int8_scores, onnx_copy, sample_patches, test_tensor
+from seg_batch.conversion.cards import export as foreign_cards
+from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, OutputError
@@ -45,6 +47,7 @@ class _Export:
     quantize: str
     calibrate: str | None
     check: str | None
+    worlds: tuple[str, ...] = ()  # whose cards are written, too
 
     @property
     def name(self) -> str:
@@ -60,6 +63,7 @@ def export(
     quantize: str = "float32",
     calibrate: str | None = None,
     check: str | None = None,
+    cards: str = foreign_cards.ALL,
     overwrite: bool = False,
     callback: Callback | None = None,
 ) -> dict[str, Any]:
@@ -68,7 +72,8 @@ def export(
     The folder (default: ``<name>-<format>`` in the working folder) gets the file, ``card.json`` and
     ``export.json``, and a test tensor, all or none. ``calibrate``: a patch dataset or images for the ranges of int8.
     ``check``: a patch dataset or images to compare on; default: those of ``calibrate`` (the
-    held-out part of a dataset), else the packaged samples that fit. Raises InputError if the
+    held-out part of a dataset), else the packaged samples that fit. ``cards``: of which other worlds
+    a card is written, too, by commas: stac, bioimageio, monai; all that fit, or none. Raises InputError if the
     format, its library or the data are missing, or if the file disagrees with Keras; BundleError
     for a bundle without a Keras model or with damaged weights; OutputError if ``output`` can't be
     written.
@@ -76,7 +81,16 @@ def export(
     form = formats.chosen(to, quantize)
     _require_data(quantize, calibrate)
     formats.require_libraries(form, quantize)
-    job = _Export(_source(model), form, quantize, calibrate, check)
+    worlds = foreign_cards.chosen(cards)
+    if (source := bundles.find_bundle(model)).card.format == form.name == "onnx":
+        if check is not None:
+            raise InputError(
+                f"{source.card.name} is in ONNX already and is copied as it is, so that there is nothing to compare: leave "
+                "out --check"
+            )
+        path = _folder(output, f"{source.card.name}-onnx")
+        return onnx_copy.copied(source, path, worlds, overwrite=overwrite)
+    job = _Export(_source(model), form, quantize, calibrate, check, worlds)
     path = _folder(output, job.name)
     with writing_folder(path, overwrite, REPORT) as folder:
         report, card = _write(job, folder, Callbacks(callback))
@@ -139,11 +153,13 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
     )
     compared = sample_patches.for_comparing(card, COMPARED, job.check or job.calibrate)
     callback.on(events.Stage(f"writing {form.name}"))
-    written = subprocess_run.write(form.module, order, folder, compared.values)
+    liveliest = compared.values[[np.argmax([patch.std() for patch in compared.values])]]
+    patches = np.concatenate([compared.values, foreign_cards.seen_of(card, liveliest)])
+    written = subprocess_run.write(form.module, order, folder, patches)
     callback.on(events.Stage("running what was written"))
-    exported = subprocess_run.run(form.module, folder / form.file, compared.values, form.batch)
-    allowed = form.allowed(job.quantize)
-    difference = difference_of(exported.probabilities, written.keras.probabilities)
+    exported = subprocess_run.run(form.module, folder / form.file, patches, form.batch)
+    given, allowed = exported.probabilities[:-1], form.allowed(job.quantize)
+    difference = difference_of(given, written.keras.probabilities[:-1])
     require_alike(difference, allowed, job.name)
     report = {
         **_description(job, folder),
@@ -155,14 +171,28 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
         "seconds_per_patch": {form.name: exported.seconds, "keras": written.keras.seconds},
     }
     card = _own_card(job, folder)
-    test_tensor.keep(folder, compared.values[:1], exported.probabilities[:1])
+    test_tensor.keep(folder, compared.values[:1], given[:1])
     if calibration is not None and job.calibrate is not None:
         report["calibrated"] = {"patches": len(calibration.values), "from": calibration.origin}
         callback.on(events.Stage("scoring it on what was held out"))
         card, report["dice"] = int8_scores.scored(
             card, job.model, form, folder / form.file, Path(job.calibrate)
         )
+    file, scores = _written_file(job, folder, report), exported.probabilities[-1:]
+    report["cards"] = foreign_cards.write(job.worlds, folder, card, file, liveliest, scores)
     return report, card
+
+
+def _written_file(job: _Export, folder: Path, report: dict[str, Any]) -> ExportedFile:
+    """What the cards of other worlds say of the file."""
+    names = {side: report["tensors"].get(side, {}).get("name", "") for side in ("input", "output")}
+    return ExportedFile.at(
+        folder / job.form.file,
+        form=job.form.name,
+        outputs=len(job.model.card.classes),
+        versions=report["versions"],
+        **names,
+    )
 
 
 def difference_of(actual: np.ndarray, expected: np.ndarray) -> dict[str, float]:
@@ -232,6 +262,9 @@ def _write_json(path: Path, value: Any) -> None:
 
 def lines(report: dict[str, Any]) -> str:
     """A report in a few lines for people."""
+    cards = foreign_cards.lines(report["cards"])
+    if "keras_bytes" not in report:
+        return "\n".join([*onnx_copy.lines(report), *cards])
     size, keras = report["size_bytes"], report["keras_bytes"]
     difference, dice = report["difference"], report.get("dice")
     seconds = report["seconds_per_patch"]
@@ -243,4 +276,4 @@ def lines(report: dict[str, Any]) -> str:
         f"{difference['largest']:.2g}, labels agree on {share_in_line(difference['label_agreement'], 4)}",
         f"  {seconds[report['format']]:.3f} s per patch here, Keras unfolded {seconds['keras']:.3f} s",
     ]
-    return "\n".join(text + ([] if dice is None else [f"  {int8_scores.line(dice)}"]))
+    return "\n".join([*text, *([] if dice is None else [f"  {int8_scores.line(dice)}"]), *cards])

@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.card import WHOLE_PATCH
+from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.command_options import ImportOptions
-from seg_batch.conversion import keras_import, onnx_import, torch_import
-from seg_batch.conversion.declared import declared
+from seg_batch.conversion import foreign_import, keras_import, onnx_import, torch_import
+from seg_batch.conversion.cards.opening import opened
+from seg_batch.conversion.declared import Fields, declared
+from seg_batch.conversion.nnunet import bundle as nnunet
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
+from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 
@@ -23,23 +26,42 @@ def import_model(
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
-    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending. The bundle is loaded and run
+    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending; a folder, a zip file or the document
+    itself, where a model comes with a card of another world (`conversion.cards`); or a results folder of nnU-Net. The bundle is loaded and run
     before it replaces ``bundle`` atomically. Raises InputError for a model or options that make no bundle, OutputError if
     ``bundle`` can't be written; nothing is written then.
     """
-    path, source = Path(bundle), Path(file)
+    path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
-    fields = declared(options, path)
-    with writing_folder(path, overwrite, CARD) as folder:
-        if source.suffix.lower() == ".onnx":
-            card, notes = onnx_import.into(folder, [source], fields)
-        elif source.suffix.lower() in torch_import.ENDINGS:
-            card, notes = torch_import.into(folder, source, fields, options.torch_python)
-        else:
-            card, notes = keras_import.into(folder, source, fields)
-        if options.spacing_mm is not None and len(options.spacing_mm) != card.rank:
-            raise InputError(f"--spacing-mm: the model is {card.rank}-D, give {card.rank} numbers")
+    if nnunet.is_results(Path(file)):
+        with writing_folder(path, overwrite, CARD) as folder:
+            name = options.name or bundles.name_for(path)
+            card, notes = nnunet.into(folder, Path(file), options, name)
+        return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
+    nnunet.require_none_of(options)
+    with opened(Path(file)) as foreign:
+        fields = declared(options, path, {} if foreign is None else foreign.whole)
+        source = Path(file) if foreign is None else foreign.model
+        with writing_folder(path, overwrite, CARD) as folder:
+            card, notes = _into(folder, source, fields, options)
+            if foreign is not None:
+                card, notes = foreign_import.checked(folder, foreign, card, notes)
     return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
+
+
+def _into(
+    folder: Path, source: Path, fields: Fields, options: ImportOptions
+) -> tuple[ModelCard, tuple[str, ...]]:
+    """Write the bundle of the model in ``source`` by its ending; its card and the choices made."""
+    if source.suffix.lower() == ".onnx":
+        card, notes = onnx_import.into(folder, [source], fields)
+    elif source.suffix.lower() in torch_import.ENDINGS:
+        card, notes = torch_import.into(folder, source, fields, options.torch_python)
+    else:
+        card, notes = keras_import.into(folder, source, fields)
+    if options.spacing_mm is not None and len(options.spacing_mm) != card.rank:
+        raise InputError(f"--spacing-mm: the model is {card.rank}-D, give {card.rank} numbers")
+    return card, notes
 
 
 def imported_lines(result: dict[str, Any]) -> list[str]:
@@ -72,4 +94,5 @@ _MEANING = {
     "range": "from 0 to 1, the least and the greatest value of each whole input",
     "percentiles": "from 0 to 1, percentiles 2 and 98 of each whole input, to which it is clipped",
     "card": "less the given mean, by the given deviation",
+    "mixed": "each channel by a scheme of its own",
 }

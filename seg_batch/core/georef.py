@@ -134,6 +134,27 @@ def refined(georef: Georef, factors: tuple[float, ...]) -> Georef:
     )
 
 
+def shifted(georef: Georef, start: tuple[int, ...]) -> Georef:
+    """The georeference of a part of a grid that begins at voxel ``start``, along ``(z,) y, x``."""
+    if isinstance(georef, VolumeGeoref):
+        change = np.eye(4)
+        change[:3, 3] = start[::-1]
+
+        def moved(matrix: Affine16 | None) -> Affine16 | None:
+            return None if matrix is None else _tuples((np.array(matrix) @ change).tolist())
+
+        affine = moved(georef.affine) or georef.affine
+        return replace(georef, affine=affine, sform=moved(georef.sform), qform=moved(georef.qform))
+    (y, x), (a, b, c, d, e, f) = start, georef.transform
+    moves = {"LINE_OFF": y, "SAMP_OFF": x}
+    return replace(
+        georef,
+        transform=(a, b, c + a * x + b * y, d, e, f + d * x + e * y),
+        gcps=tuple((row - y, col - x, px, py, pz) for row, col, px, py, pz in georef.gcps),
+        rpcs=tuple((k, str(float(v) - moves[k]) if k in moves else v) for k, v in georef.rpcs),
+    )
+
+
 def _refined_rpc(key: str, text: str, fy: float, fx: float) -> str:
     """RPCs count from the centre of the first pixel."""
     axis, _, name = key.partition("_")

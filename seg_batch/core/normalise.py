@@ -128,7 +128,8 @@ def _finite(pixels: Pixels) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0.
+    """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0. A limit may be None: a channel
+    that is not clipped.
 
     With empty ``mean`` and ``std``: the identity, which keeps exact physical values (float64 or the
     file's integers) for predictors that work on numbers.
@@ -136,8 +137,8 @@ class Normaliser:
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
+    low: tuple[float | None, ...] | None = None
+    high: tuple[float | None, ...] | None = None
 
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
@@ -172,6 +173,11 @@ class Normaliser:
                 self._channel(part, c, out[first : first + rows, ..., c])
         return out
 
+    def _limits(self, c: int) -> tuple[float | None, float | None]:
+        return (
+            (None, None) if self.low is None or self.high is None else (self.low[c], self.high[c])
+        )
+
     def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
         """One channel into ``out``; scale, offset, mean and std become one product and one sum."""
         gain, shift = 1 / self.std[c], -self.mean[c] / self.std[c]
@@ -181,10 +187,11 @@ class Normaliser:
         dtype = np.result_type(values, np.float32).type  # float64 from 32-bit integers on
         values = values.astype(dtype)
         with np.errstate(invalid="ignore", over="ignore"):
-            if self.low is not None and self.high is not None:
+            low, high = self._limits(c)
+            if low is not None and high is not None:
                 np.multiply(values, dtype(scale), out=values)
                 np.add(values, dtype(offset), out=values)
-                np.clip(values, self.low[c], self.high[c], out=values)
+                np.clip(values, low, high, out=values)
                 scale, offset = 1.0, 0.0
             np.multiply(values, dtype(scale * gain), out=values)
             np.add(values, dtype(offset * gain + shift), out=out, casting="same_kind")
@@ -197,11 +204,13 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class MaskedNormaliser(Normaliser):
-    """The same, but a voxel that is 0 in all channels stays 0 in all of them. ``nonzero`` tells the two apart in JSON."""
+    """The same, but a voxel that is 0 in all channels stays 0 in all of them, or in those that ``nonzero`` says. It tells the
+    two apart in JSON."""
 
-    nonzero: bool = True
+    nonzero: bool | tuple[bool, ...] = True
 
     def __call__(self, pixels: Pixels, out: np.ndarray | None = None) -> np.ndarray:
         out = super().__call__(pixels, out)
-        out[~pixels.nonzero()] = 0
+        kept = ~pixels.nonzero()[..., None] & np.array(self.nonzero)
+        np.copyto(out, 0, where=kept)
         return out

@@ -115,6 +115,15 @@ class HeldRegion:
     def way_back(self) -> None:
         """A dataset lies on the grid of its model."""
 
+    @property
+    def decided(self) -> None:
+        """All of it."""
+
+    @property
+    def rest(self) -> Normaliser:
+        """What is left to do to a window of ``read_with``."""
+        return self.normaliser
+
     def read_with(self, window: Box, box: Box) -> Seen:
         """The pixels of a window, and of a box inside it."""
         held = self.read(window)

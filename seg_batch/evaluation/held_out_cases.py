@@ -299,6 +299,7 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
         scale=options.scale,
         offset=options.offset,
         grid=GridOptions(options.resample, options.spacing),
+        crop="find",
     )
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
@@ -317,6 +318,4 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:
     """All of an image, by the numbers of the card, else by its own."""
-    rule = card.normalisation
-    normaliser = rule.normaliser() or image.statistics(rule.kind)
-    return ViewRegion(Box.whole(image.info.extent), image, normaliser)
+    return ViewRegion(Box.whole(image.info.extent), image, image.numbers(card.normalisation))

@@ -12,7 +12,8 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Blocks, Box, Shape
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.calibration import Calibration
 from seg_batch.evaluation.metrics.confusion import plain
@@ -33,11 +34,18 @@ class Region(SeenRegion, Protocol):
     """A region of a case, with its truth; ``box`` is scored.
 
     ``truth(box)``: class indices and where they count, ``box.shape`` each. ``way_back``: from the grid of the model
-    to that of the case, where it is another. ``read_with``: see ``View.read_with``.
+    to that of the case, where it is another. ``read_with``: see ``View.read_with``; ``rest``: what is left to do to its
+    windows. ``decided``: see ``View.decided``.
     """
 
     @property
-    def way_back(self) -> Resampler | None: ...
+    def way_back(self) -> WayBack | None: ...
+
+    @property
+    def decided(self) -> Box | None: ...
+
+    @property
+    def rest(self) -> Normaliser: ...
 
     def read_with(self, window: Box, box: Box) -> Seen: ...
 
@@ -93,7 +101,8 @@ def predict_blocks(
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
         box = block.box.shift(region.box.start)
-        tile_share = box.size / region.box.size / stitcher.grid.count(_in_model(region, box))
+        tiles = stitcher.grid.count(_in_model(region, box))
+        tile_share = box.size / region.box.size / max(1, tiles)
         result = predict_block(
             stitcher,
             region.read_with,
@@ -151,14 +160,15 @@ def _stitcher(
     grid, rank = make_grid(_model_extent(region), card, options)
     skip = card.skip
     skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
+    rule = EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing)
     return Stitcher(
         grid=grid,
         taper=Taper(grid, options.taper),
-        normaliser=region.normaliser,
+        normaliser=region.rest,
         predictor=predictor,
         classes=len(card.classes),
         rank=rank,
         batch=options.batch or 1,
-        empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing),
+        empty=rule.seen_in(region.decided, card.background_index or 0),
         scores=scores_of(card),
     )

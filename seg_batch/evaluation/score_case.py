@@ -10,7 +10,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
@@ -40,7 +40,7 @@ class LabelledCase:
     facts: Mapping[str, Any]
     spacing: tuple[float, ...] | None = None
     taper: Taper | None = None
-    way_back: Resampler | None = None
+    way_back: WayBack | None = None
     areas: PixelAreas | None = None
     channels: tuple[str, ...] = ()
 
@@ -88,7 +88,7 @@ def count_case(
 
 def _seams(
     taper: Taper,
-    way_back: Resampler | None,
+    way_back: WayBack | None,
     box: Box,
     window: Box,
     found: tuple[np.ndarray, np.ndarray],

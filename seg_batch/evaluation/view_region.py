@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
-from seg_batch.io.sources.views.open_view import Seen, View, read_strictly
+from seg_batch.io.sources.tolerant_read import read_strictly
+from seg_batch.io.sources.views.open_view import Seen, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +34,17 @@ class ViewRegion:
         return PixelAreas.of(self.image.native.info.georef, self.extent)
 
     @property
-    def way_back(self) -> Resampler | None:
+    def way_back(self) -> WayBack | None:
         return self.image.way_back
+
+    @property
+    def decided(self) -> Box | None:
+        return self.image.decided
+
+    @cached_property
+    def rest(self) -> Normaliser:
+        """What is left to do to a window of ``read_with``."""
+        return self.image.normalised_first(self.normaliser)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)

@@ -20,6 +20,7 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import NoRoomError, PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
 from seg_batch.core.registry.engines import SLOWEST, EngineInfo, info_of
+from seg_batch.core.resample.pasted import Pasted, WayBack
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
@@ -53,7 +54,7 @@ def _sides(extent: int, chunk: int) -> list[int]:
 
 
 def _widest(spans: list[tuple[int, int]]) -> int:
-    return max(stop - start for start, stop in spans)
+    return max((stop - start for start, stop in spans), default=0)
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,22 @@ class OnModelGrid:
     where that is on it; ``file_bytes``: per voxel of the image; ``finer``: voxels of the model's output per voxel of it."""
 
     values: Resampler
-    back: Resampler | None
+    back: WayBack | None
     file_bytes: int
     finer: Shape
 
     def needed(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """What the product needs of the model along an axis."""
-        return (start, stop) if self.back is None else self.back.axes[axis].needed(start, stop)
+        return (start, stop) if self.back is None else self.back.span(axis, start, stop)
 
-    def held_bytes(self, spans: list[list[tuple[int, int]]]) -> int:
-        """The image under the widest of the windows, whose spans along each axis are given."""
-        sides = []
+    def held_bytes(self, spans: list[list[tuple[int, int]]], block: Shape) -> int:
+        """The image under the widest of the windows, whose spans along each axis are given; where blocks of this shape
+        may lie beside what the model sees, with all of the block."""
+        sides, cropped = [], isinstance(self.back, Pasted)
         for axis, (windows, finer) in enumerate(zip(spans, self.finer, strict=True)):
             ends = (self.values.axes[axis].needed(a // finer, -(-b // finer)) for a, b in windows)
-            sides.append(max(b - a for a, b in ends))
+            beside = -(-block[axis] // finer) if cropped else 0
+            sides.append(max((b - a for a, b in ends), default=0) + beside)
         return math.prod(sides) * self.file_bytes + SLABS_BYTES
 
     def returned_bytes(self, model_row: int, row: int, classes: int) -> int:
@@ -97,6 +100,7 @@ class Costs:
     batch: int
     model_bytes: int
     activation_bytes: int
+    weights_bytes: int = 0
     views: int = 1
     members: int = 0
     on_model: OnModelGrid | None = None
@@ -112,9 +116,14 @@ class Costs:
         return self.on_model.needed(axis, start, stop) if self.on_model else (start, stop)
 
     def _parts(self, block: Shape) -> list[list[tuple[int, int]]]:
-        """What each block needs of the model, along each axis."""
+        """What each block needs of the model, along each axis, without those that need nothing."""
         return [
-            [self.needed(axis, start, min(start + side, n)) for start in range(0, n, side)]
+            [
+                (a, b)
+                for start in range(0, n, side)
+                for a, b in [self.needed(axis, start, min(start + side, n))]
+                if a < b
+            ]
             for axis, (side, n) in enumerate(zip(block, self.extent, strict=True))
         ]
 
@@ -138,7 +147,7 @@ class Costs:
         depth = min(self.grid.patch[0], of_model[0])
         band = depth * math.prod(of_model[1:]) * self.classes * 4
         if self.on_model:
-            window += self.on_model.held_bytes(windows)
+            window += self.on_model.held_bytes(windows, side)
             rows = math.prod(of_model[1:]), math.prod(side[1:])
             band += self.on_model.returned_bytes(*rows, self.classes)
         averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
@@ -153,7 +162,7 @@ class Costs:
         return window + band + batches * self.batch * patch + out
 
     def process(self, block: Shape, n_blocks: int) -> int:
-        model = self.model_bytes + self.batch * self.activation_bytes
+        model = self.model_bytes + self.weights_bytes + self.batch * self.activation_bytes
         model += self.members * MEMBER_BYTES if self.model_bytes else 0
         early = self._early_bytes if n_blocks > 1 else 0
         return BASE_BYTES + model + early + min(IN_FLIGHT, n_blocks) * self.one_block(block)
@@ -250,6 +259,7 @@ def costs_of(view: View, card: ModelCard, engine: EngineInfo, **of_run: Any) -> 
         label_bytes=np.dtype(card.label_dtype).itemsize,
         model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
         activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
+        weights_bytes=int(engine.weights_share * card.compute.weights_bytes),
     )
 
 

@@ -30,12 +30,12 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "rank": lambda card: str(card.rank),
     "orientation": lambda card: card.orientation,
     "normalisation": lambda card: str(card.normalisation),
+    "crop": lambda card: card.crop,
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
     "output": lambda card: _said(card.output.model_dump(exclude={"gives"})),
     "padding": lambda card: card.padding,
-    "crop": lambda card: card.crop,
     "taper": lambda card: card.taper or DEFAULT_TAPER,
     "layout of tiles": lambda card: card.tiles,
     "views": lambda card: card.tta,
@@ -100,6 +100,7 @@ def together(cards: Sequence[ModelCard]) -> ModelCard:
     compute = Compute(
         activation_bytes=sum(one.activation_bytes for one in each),
         flops=sum(one.flops for one in each),
+        weights_bytes=sum(one.weights_bytes for one in each),
     )
     steps = [card.multiple for card in cards if card.multiple is not None]
     together = {

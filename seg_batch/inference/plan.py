@@ -21,7 +21,7 @@ from seg_batch.core import units
 from seg_batch.core.errors import NoRoomError
 from seg_batch.core.geometry import Blocks, Grid, Shape, Tiling
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.io.sources.views.model_grid import way_back_of
 
 LAYOUT = 1
@@ -98,7 +98,7 @@ class Decisions:
         return tuple(n + 2 * more for n, more in sides)
 
     @property
-    def way_back(self) -> Resampler | None:
+    def way_back(self) -> WayBack | None:
         """From what the model sees to the product, both in the axes of the model; None where they have one grid."""
         return way_back_of(self.model_grid, self.view_extent)
 

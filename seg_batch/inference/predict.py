@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
+
 from seg_batch.config.options import as_checked, declared
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
@@ -30,7 +32,6 @@ from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
-from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.measuring.disk import require_disk
@@ -95,7 +96,7 @@ def _predicted(
     check_destination(draft, report)
     require_disk(draft, report)
     with leaving_nothing_behind(outputs):
-        normaliser, staged = _numbers(draft, callback)
+        normaliser, staged, limits = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
@@ -109,7 +110,17 @@ def _predicted(
                 if request.overwrite:
                     store.forget_damaged(prepared.plan.output_blocks)
                 stop, alone = stop or Event(), is_alone(request, pool)
-                return _run(prepared, store, workers, staged, callback, start, stop, alone=alone)
+                image = prepared.request.image(staged)
+                job = BlockJob(
+                    image,
+                    prepared.model,
+                    prepared.plan,
+                    str(outputs.store),
+                    uuid.uuid4().hex,
+                    request.profile,
+                    limits,
+                )
+                return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
 
 
 def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:
@@ -122,8 +133,9 @@ def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractCon
 
 def _numbers(
     prepared: Prepared[DraftPlan], callback: Callback
-) -> tuple[Normaliser, tuple[Path, ...]]:
-    """The normaliser, and the files that are read instead where a volume is compressed.
+) -> tuple[Normaliser, tuple[Path, ...], np.ndarray | None]:
+    """The normaliser, the files that are read instead where a volume is compressed, and the limits of values that are
+    normalised before they are resampled.
 
     Staging and the pass for statistics happen once, here, so that every worker reads the same
     plain file and uses the same numbers (law 6).
@@ -134,19 +146,20 @@ def _numbers(
         callback.on(events.Stage("staging the volume"))
         with spell("staging"):
             staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
-    if normaliser := card.normalisation.normaliser():
-        return normaliser, staged
-    kind = card.normalisation.kind
-    callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
+    known = card.normalisation.normaliser()
+    if known and not (prepared.plan.model_grid or {}).get("normalised"):
+        return known, staged, None
+    callback.on(events.Stage(f"measuring {card.normalisation.measures or 'the range of values'}"))
     with spell("statistics"), open_view(prepared.request.image(staged), card) as view:
-        return view.statistics(kind), staged
+        normaliser = known or view.numbers(card.normalisation)
+        return normaliser, staged, view.limits(normaliser)
 
 
 def _run(
     prepared: Prepared[Plan],
     store: WorkStore,
     pool: Pool,
-    staged: tuple[Path, ...],
+    job: BlockJob,
     callback: Callback,
     start: float,
     stop: Event,
@@ -160,14 +173,6 @@ def _run(
     warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
-    job = BlockJob(
-        image=prepared.request.image(staged),
-        model=prepared.model,
-        plan=plan,
-        store=str(outputs.store),
-        key=uuid.uuid4().hex,
-        profile=prepared.request.profile,
-    )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
         _predict_blocks(job, todo, pool, run, callback, stop, most, export)

@@ -37,7 +37,9 @@ from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
-from seg_batch.io.sources.views.open_view import ImageSpec, View, with_channels
+from seg_batch.io.sources.views.before_grid.crop import Crop
+from seg_batch.io.sources.views.by_name import with_channels
+from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -49,7 +51,8 @@ ModelLike = OneModel | Sequence[OneModel] | None
 class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
-    alpha for each file, once it is settled; else that of the options. ``verdict``: of a look that was taken. ``profile``: it ends with
+    alpha for each file, once it is settled; else that of the options. ``crop``: what a model that sees a crop sees, once it
+    is found. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``."""
 
     input: str | tuple[str, ...]
@@ -66,6 +69,7 @@ class Request:
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
+    crop: Crop = "find"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -87,6 +91,7 @@ class Request:
             scale=options.scale,
             offset=options.offset,
             grid=options.grid,
+            crop=self.crop,
         )
 
 
@@ -123,7 +128,8 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
             require_fit(model, file.info)
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
         request = _channels_settled(request, file.info)
-        view = View(file, model.card, request.options.grid)
+        view = View(file, model.card, request.options.grid, crop=request.crop)
+        request = replace(request, crop=view.crop)
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)

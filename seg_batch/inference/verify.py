@@ -11,6 +11,7 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
+from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.ensemble import together
@@ -153,7 +154,9 @@ def _grid(report: Report) -> list[Check]:
     last = fingerprint.get("channels_last_axis", False)
     spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
-    with View(spec.open(), card, options) as view:
+    crop = grid.part if grid.crop else None
+    crop = Box(crop.start, crop.start) if crop and grid.nothing else crop
+    with View(spec.open(), card, options, crop=crop) as view:
         same = view.grid == grid
         words = view.grid.words if view.grid else "none"
     return [("grid", same, grid.words if same else f"report says {grid.words}, the header {words}")]

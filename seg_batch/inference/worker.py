@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
-    unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells."""
+    unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
+    ``limits``: of ``View.normalised_first``, where there are any."""
 
     image: ImageSpec
     model: Model
@@ -52,6 +53,7 @@ class BlockJob:
     store: str
     key: str
     profile: bool = False
+    limits: np.ndarray | None = None
 
 
 @contextmanager
@@ -117,9 +119,11 @@ class BlockWorker:
         self.predictor = load_predictor_of(job.model, plan)
         self.device = device_of(self.predictor, plan.fingerprint, plan.patch, plan.batch)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
-        self.empty = EmptyRule(
+        self.normaliser = self.view.normalised_first(plan.normaliser, job.limits)
+        rule = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
         )
+        self.empty = rule.seen_in(self.view.decided, job.model.card.background or 0)
         self.scores = scores_of(job.model.card)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
@@ -150,7 +154,7 @@ class BlockWorker:
         return Stitcher(
             grid=self.taper.grid,
             taper=self.taper,
-            normaliser=plan.normaliser,
+            normaliser=self.normaliser,
             predictor=predictor,
             classes=plan.classes,
             rank=plan.rank,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.bundle_index import BundleIndex, IndexEntry, parse_index
+from seg_batch.config.bundle_index import BundleIndex, CardSummary, IndexEntry, parse_index
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
@@ -55,6 +55,7 @@ class _Sought:
     hashes: dict[str, str]
     origin: dict[str, str]
     name: str | None = None
+    card: CardSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def add(wish: Wish, callback: Callback) -> dict[str, Any]:
         **added,
         "archive_bytes": file and file.bytes,
         "left_out": unpacked.left_out,
+        "otherwise": _otherwise(sought.card, summary_of(card)),
         "hides": [str(folder) for folder in namesakes(name, before=False)],
         "hidden_by": [str(folder) for folder in namesakes(name, before=True)],
         "card": summary_of(card).model_dump(mode="json"),
@@ -156,6 +158,7 @@ def _indexed(wish: Wish, index: Index, hashes: dict[str, str]) -> _Sought:
         {**hashes, "the index": entry.sha256},
         origin,
         wish.name or entry.name,
+        entry.card,
     )
 
 
@@ -195,6 +198,14 @@ def _unpacked(
     callback.on(events.Stage("unpacking"))
     with file.path.open("rb") as archive:
         return unpack(archive, folder, sought.called, most_bytes), file
+
+
+def _otherwise(told: CardSummary | None, card: CardSummary) -> list[str]:
+    """What an index tells of a bundle that its card does not, as ``licence CC0``."""
+    if told is None:
+        return []
+    pairs = ((key, getattr(told, key), getattr(card, key)) for key in CardSummary.model_fields)
+    return [f"{key} {there}" for key, there, here in pairs if there != here]
 
 
 def _publish(bundle: Path, name: str, added: dict[str, Any], overwrite: bool) -> Path:

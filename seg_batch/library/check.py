@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.files import file_parts
+from seg_batch.core.text import visible
+from seg_batch.core.units import show_bytes
 from seg_batch.inference.bundles import Model, model_in, require_intact
+from seg_batch.io.archive import Bounded
 
+_LONGEST = 600  # of a message: a card may have any words
+_MOST_INSIDE, _MOST_PACKED = 1 << 30, 20  # bytes, and times the size of the file
 # How an ONNX file begins; and the key, as protobuf has it, of a tensor's numbers in another file.
 _IR_VERSION, _ELSEWHERE = b"\x08", b"\x0a\x08location"
 
@@ -25,7 +31,7 @@ def checked(folder: Path, where: str) -> Model:
         return model
     except SegbatchError as error:
         said = error.message.replace(f"{folder}/", f"{where}: ").replace(str(folder), where)
-        raise BundleError(said) from None
+        raise BundleError(visible(said[:_LONGEST])) from None
     except RecursionError:
         raise BundleError(f"{where} is nested too deeply to be a bundle: get it again") from None
 
@@ -33,7 +39,21 @@ def checked(folder: Path, where: str) -> Model:
 def _keras(path: Path) -> None:
     from seg_batch.nn.safe_config import require_safe_layers
 
+    _require_small_inside(path)
     require_safe_layers(path, lambda name: False)
+
+
+def _require_small_inside(path: Path) -> None:
+    """InputError where a Keras file, which is a zip of numbers, would unpack to far more than it is."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(Bounded(file)) as packed:  # type: ignore[arg-type]
+            size = sum(info.file_size for info in packed.infolist())
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no Keras model ({error}): get it again") from None
+    if size > max(_MOST_INSIDE, _MOST_PACKED * path.stat().st_size):
+        raise InputError(
+            f"{path} unpacks to {show_bytes(size)}, far more than numbers do: get it again"
+        )
 
 
 def _onnx(path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from seg_batch.core.errors import InputError
@@ -18,7 +18,7 @@ from seg_batch.core.files import translate_os_errors
 from seg_batch.core.run_files import ADDED, CARD, TEST
 from seg_batch.core.text import visible
 from seg_batch.core.units import counted_plainly
-from seg_batch.library.archive import CHUNK_BYTES, MOST_MEMBERS, Member, members
+from seg_batch.io.archive import CHUNK_BYTES, MOST_MEMBERS, Member, members, path_inside
 from seg_batch.library.fetch import Limit
 
 EXAMPLES = "examples"  # the one folder in a bundle: pictures
@@ -108,7 +108,7 @@ def _take(found: Iterable[Member], folder: Path, where: str, most_bytes: int) ->
     with translate_os_errors(folder):
         folder.mkdir()
     for member in found:
-        parts = _parts(member, where)
+        parts = path_inside(member, where)
         if not parts or member.kind == "folder" or _is_noise(parts):
             continue
         if not _is_wanted(parts[-1], member, where) or len(parts) > 3:
@@ -120,26 +120,6 @@ def _take(found: Iterable[Member], folder: Path, where: str, most_bytes: int) ->
         most = min(left_bytes, CARD_BYTES) if parts[-1] == CARD else left_bytes
         left_bytes -= _write(member, folder.joinpath(*parts), most, where)
     return taken
-
-
-def _parts(member: Member, where: str) -> tuple[str, ...]:
-    """The path of a member, which stays inside and is no link; InputError otherwise."""
-    name = visible(member.name[:200])
-    if member.kind not in ("file", "folder"):
-        raise InputError(
-            f"{where}: {name} is a {member.kind}, which may lead anywhere: pack plain files"
-        )
-    parts = PurePosixPath(member.name).parts  # without "."
-    outside = (
-        member.name.startswith("/") or ".." in parts or re.search(r"[\\:\x00-\x1f]", member.name)
-    )
-    if outside:
-        raise InputError(
-            f"{where}: the path {name} leads outside of the bundle: pack it with plain names"
-        )
-    if any(len(part.encode("utf-8", "replace")) > 200 for part in parts):
-        raise InputError(f"{where}: {name[:60]}... is too long a name: shorten it")
-    return parts
 
 
 def _is_noise(parts: tuple[str, ...]) -> bool:
@@ -180,9 +160,14 @@ def _in_folder(source: Path) -> Iterator[Member]:
             )
 
         def chunks(path: Path = path) -> Iterator[bytes]:
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    yield chunk
+            try:
+                with path.open("rb") as file:
+                    while chunk := file.read(CHUNK_BYTES):
+                        yield chunk
+            except OSError as error:
+                raise InputError(
+                    f"{path} can't be read ({error.strerror}): let it be read, or leave it out"
+                ) from None
 
         name = path.relative_to(source).as_posix()
         yield Member(name, "file" if path.is_file() else "device", chunks)

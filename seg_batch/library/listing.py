@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ class Listing:
     models: dict[str, Model] = field(default_factory=dict)
     hides: dict[str, list[Path]] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+
+    def hides_of(self, model: Model) -> list[Path]:
+        """The folders that this bundle hides; none for another of its name, which was named by its path."""
+        first = self.models.get(model.name)
+        is_first = first and first.path and model.path and first.path.samefile(model.path)
+        return self.hides.get(model.name, []) if is_first else []
 
 
 def listing() -> Listing:
@@ -60,6 +67,7 @@ def summary_of(card: ModelCard) -> CardSummary:
         rank=card.rank,
         modality=card.modality,
         format=card.format,
+        networks=1 + len(card.folds_sha256),
         channels=card.channel_names or (),
         classes=tuple(c.name for c in card.classes),
         licence=card.licence,
@@ -75,4 +83,8 @@ def _overall(scores: dict[str, Any], part: str) -> dict[str, float]:
         means = {name: overall[name]["mean"] for name in MEASURES}
     except (KeyError, TypeError, IndexError):
         return {}
-    return {name: float(mean) for name, mean in means.items() if isinstance(mean, int | float)}
+    return {
+        name: float(mean)
+        for name, mean in means.items()
+        if isinstance(mean, int | float) and isfinite(mean)
+    }

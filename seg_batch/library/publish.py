@@ -91,8 +91,10 @@ def pack(bundle: Path, archive: Path) -> None:
 def _bundles(folder: Path) -> list[Path]:
     """The folders of bundles in it; itself where it is one."""
     if (folder / CARD).is_file():
-        return [folder.resolve()]
-    found = sorted(card.parent for card in folder.glob(f"*/{CARD}") if card.parent.name[0] != ".")
+        found = [folder.resolve()]
+    else:
+        cards = sorted(folder.glob(f"*/{CARD}"))
+        found = [card.parent for card in cards if not card.parent.name.startswith(".")]
     if not found:
         raise InputError(
             f"{folder} holds no bundle: name a folder of bundles, each a folder with {CARD}"

@@ -55,6 +55,8 @@ def obtained(place: Place, into: Path, limit: Limit, callback: Callback) -> Fetc
     if place.path is None:
         return fetch(place.url, into, limit, callback)
     path = place.path
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: name an archive, or an index")
     try:
         size = path.stat().st_size
         limit.require(size, path)

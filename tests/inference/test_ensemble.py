@@ -15,6 +15,7 @@ import yaml
 from seg_batch.cli.display.lines import plan_facts, plan_lines
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
 from seg_batch.config.card_parts.channels import Channel
+from seg_batch.config.card_parts.network import Output
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
@@ -105,6 +106,12 @@ def test_a_member_s_own_array_is_not_touched() -> None:
         ({"normalisation": Normalisation(kind="source")}, "normalisation"),
         ({"skip": SkipRule(below=0)}, "skip rule"),
         ({"finer": 3}, "output grid"),
+        ({"output": Output(gives="logits", blend="logits")}, "output .*blend logits"),
+        ({"padding": "zero"}, r"padding \(zero against mirror\)"),
+        ({"crop": "nonzero"}, "crop"),
+        ({"taper": "gaussian"}, r"taper \(gaussian against hann\)"),
+        ({"tiles": "even"}, "layout of tiles"),
+        ({"tta": "flips:y"}, "views"),
         ({"patch": (64, 64)}, r"patch \(\(64, 64\), which can't be \(48, 48\)\)"),
     ],
 )

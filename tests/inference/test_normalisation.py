@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from seg_batch.config.card import ModelCard, Normalisation
 from seg_batch.config.card_parts.resampling import Resampling
@@ -129,3 +130,60 @@ def test_what_is_0_stays_0_on_the_grid_of_the_model(tmp_path: Path) -> None:
     assert out.shape == (24, 24, 24)
     out[7:17, 7:17, 7:17] = 0
     assert not out.any()
+
+
+MIXED = {
+    "kind": "mixed",
+    "kinds": ("card", "nonzero"),
+    "mean": (100.0, 0.0),
+    "std": (300.0, 1.0),
+    "low": (-50.0, None),
+    "high": (500.0, None),
+}
+
+
+def test_each_channel_is_normalised_in_its_own_way(tmp_path: Path) -> None:
+    path, values = scene(tmp_path)
+    seen: list[np.ndarray] = []
+
+    def predictor(patches: np.ndarray) -> np.ndarray:
+        seen.extend(patches)
+        return np.full((*patches.shape[:-1], 2), 0.5, np.float32)
+
+    mixed = card("source").model_copy(update={"normalisation": Normalisation(**MIXED)})
+    report = predict_one(Request(str(path), str(tmp_path / "o.tif"), (mixed, predictor)))
+    clipped = (values[..., 0].clip(-50, 500) - 100) / 300
+    by_hand = np.stack(
+        [np.where(values[..., 0] == -9999, 0, clipped), expected("nonzero", values)[..., 1]], -1
+    )
+    np.testing.assert_allclose(seen[-1], by_hand, atol=1e-5)
+    plan = json.loads(json.dumps(report["plan"], allow_nan=False))
+    numbers = plan["normaliser"]
+    assert (numbers["nonzero"], numbers["low"]) == ([False, True], [-50, None])
+    assert Plan.from_json(plan).normaliser == Normaliser.from_json(numbers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "card"},
+        {"kinds": ()},
+        {"kinds": ("card", "source", "source")},
+        {"mean": (1.0,)},
+        {"low": (None, None)},
+        {"low": (700.0, None)},
+        {"kind": "card", "kinds": ()},
+    ],
+)
+def test_kinds_that_fit_nothing_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ModelCard(**{**card("source").model_dump(), "normalisation": {**MIXED, **change}})
+
+
+def test_a_card_of_before_is_written_as_before() -> None:
+    rule = Normalisation(kind="source")
+    assert "kinds" not in rule.model_dump()
+    assert "normalised" not in Resampling().model_dump()
+    assert Normalisation(**MIXED) == Normalisation(**Normalisation(**MIXED).model_dump())
+    cubic = Resampling(up="cubic", normalised=True)
+    assert Resampling(**cubic.model_dump()) == cubic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_from_a_folder_and_every_kind_of_archive(tmp_path: Path, adds: Adds, hom
         assert find_bundle(name).card.name == "toy"
         assert facts["card"]["scores"] == {"test": {"accuracy": 0.75, "mean_dice": 0.5}}
     assert sorted(os.listdir(home)) == sorted(sources)
+
+
+def test_several_networks_in_one_bundle(tmp_path: Path, adds: Adds, home: Path, said: Said) -> None:
+    xml, weights = b"<?xml version='1.0'?><net name='n'/>", (b"one", b"two")
+    hashes = [hashlib.sha256(xml + data).hexdigest() for data in weights]
+    files = files_of(format="openvino", weights_sha256=hashes[0], folds_sha256=hashes[1:])
+    del files["model.keras"]
+    for stem, data in zip(("model", "model_1"), weights, strict=True):
+        files |= {f"{stem}.xml": xml, f"{stem}.bin": data}
+    adds(zipped(tmp_path / "a.zip", files))
+    assert "toy  (2-D raster, openvino, 2 networks, " in said("models", "list")
+    assert "folds_sha256" in said("models", "toy")
 
 
 def test_what_no_bundle_has_stays_outside_and_is_named(

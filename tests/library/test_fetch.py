@@ -55,7 +55,7 @@ def test_a_redirect_stays_with_https(
     server.answers |= {
         "/toy.zip": sending(archive),
         "/moved": leading("/toy.zip"),
-        "/file": leading("file:///etc/passwd"),
+        "/file": leading(Path("/etc/passwd").as_uri()),
         "/round": leading("/round"),
     }
     with serving() as (plain, plainly):

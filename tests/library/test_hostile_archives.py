@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.library.conftest import Refuses
+from seg_batch.io import archive
+from seg_batch.library import check, contents
+from tests.library.conftest import Adds, Refuses
 from tests.support.library import LAYER, files_of, keras_file, tarred, zipped
 
 OUTSIDE = ("../x.json", "a/../../x.json", "/tmp/x.json", "C:/x.json", "a\\..\\x.json", "..")
@@ -31,19 +33,19 @@ CODE = (
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_paths_that_lead_outside(name: str, tmp_path: Path, refuses: Refuses) -> None:
     files = {**files_of(), name: b"{}"}
-    for archive in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tgz", files)):
-        assert "leads outside of the bundle" in refuses(archive)
+    for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tgz", files)):
+        assert "leads outside of the bundle" in refuses(path)
     assert not (tmp_path / "x.json").exists()
 
 
 @pytest.mark.parametrize("name", CODE)
 def test_code(name: str, tmp_path: Path, refuses: Refuses) -> None:
     files = {**files_of(), name: b""}
-    for archive in (
+    for path in (
         zipped(tmp_path / "a.zip", files),
         tarred(tmp_path / "a.tar", files, mode="w:"),
     ):
-        line = refuses(archive)
+        line = refuses(path)
         assert name in line
         assert "is or may hold code" in line
 
@@ -80,7 +82,7 @@ def test_links_and_devices_in_a_zip(kind: int, tmp_path: Path, refuses: Refuses)
     assert "which may lead anywhere" in refuses(path)
 
 
-def test_bombs(tmp_path: Path, refuses: Refuses) -> None:
+def test_bombs(tmp_path: Path, refuses: Refuses, monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = bytes(5 << 20)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("notes.md", zeros)
@@ -89,11 +91,13 @@ def test_bombs(tmp_path: Path, refuses: Refuses) -> None:
     assert "larger than 4.0 MiB" in refuses(tmp_path / "a.tgz", most_bytes=4 << 20)
     tarred(tmp_path / "b.tgz", {f"{n}.bin": bytes(1 << 20) for n in range(10)})  # none is wanted
     assert "unpacks to more than" in refuses(tmp_path / "b.tgz", most_bytes=4 << 20)
-    many = {f"{n}.md": b"" for n in range(1001)}
-    for archive in (zipped(tmp_path / "c.zip", many), tarred(tmp_path / "c.tgz", many)):
-        assert "more than 1000 files" in refuses(archive)
-    card = zipped(tmp_path / "d.zip", {"card.json": bytes((16 << 20) + 1)})
-    assert "larger than 16.0 MiB" in refuses(card)
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 50)
+    many = {f"{n}.md": b"" for n in range(51)}
+    for path in (zipped(tmp_path / "c.zip", many), tarred(tmp_path / "c.tgz", many)):
+        assert "more than 50 files" in refuses(path)
+    monkeypatch.setattr(contents, "CARD_BYTES", 1 << 20)
+    card = zipped(tmp_path / "d.zip", {"card.json": bytes((1 << 20) + 1)})
+    assert "larger than 1.0 MiB" in refuses(card)
 
 
 def test_headers_that_claim_too_much(tmp_path: Path, refuses: Refuses) -> None:
@@ -166,8 +170,7 @@ def test_networks_that_could_run_code_or_are_not_those_of_the_card(
         (keras_file(LAYER, stranger), "not Keras' own"),
         (keras_file(config=deep), "too deep"),
     ):
-        archive = zipped(tmp_path / "a.zip", files_of(network=network))
-        line = refuses(archive)
+        line = refuses(zipped(tmp_path / "a.zip", files_of(network=network)))
         assert said in line
         assert ".segbatch" not in line  # no place that the user does not know
     for facts, said in (
@@ -187,3 +190,62 @@ def test_a_card_whose_name_is_a_path(name: str, tmp_path: Path, refuses: Refuses
     assert "is no name for a bundle" in refuses(
         zipped(tmp_path / "b.zip", files_of()), name=name or "/"
     )
+
+
+def onnx_network(operator: str = "Relu", domain: str = "", elsewhere: str = "") -> bytes:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [1, 2, None, None]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy")
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+    if elsewhere:
+        zero.ClearField("float_data")
+        zero.data_location = TensorProto.EXTERNAL
+        zero.external_data.add(key="location", value=elsewhere)
+    nodes = [helper.make_node(operator, ["x"], ["z"], domain=domain)]
+    nodes.append(helper.make_node("Add", ["z", "zero"], ["y"]))
+    graph = helper.make_graph(nodes, "g", [x], [y], [zero])
+    domains = {"": 17, **({domain: 1} if domain else {})}
+    opsets = [helper.make_opsetid(name, version) for name, version in domains.items()]
+    model: bytes = onnx.helper.make_model(graph, opset_imports=opsets).SerializeToString()
+    return model
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_onnx_networks(
+    library: bool, tmp_path: Path, adds: Adds, refuses: Refuses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the library ``onnx`` is not installed: numbers in other files are refused there too."""
+
+    def packed(network: bytes, **more: bytes) -> Path:
+        files = files_of(network=network, format="onnx")
+        files["model.onnx"] = files.pop("model.keras")
+        return zipped(tmp_path / "a.zip", {**files, **more})
+
+    good, outside = onnx_network(), onnx_network(elsewhere="../../../../etc/passwd")
+    beside, own = onnx_network(elsewhere="history.csv"), onnx_network("Magic", "evil")
+    if not library:
+        monkeypatch.setattr(check, "find_spec", lambda name: None)
+    assert adds(packed(good))["card"]["format"] == "onnx"
+    for network in (outside, beside, onnx_network(elsewhere="none.bin"), b"words"):
+        line = refuses(packed(network, **{"history.csv": bytes(4)}), name="other")
+        assert (
+            "outside its folder" in line
+            or "of its own" in line
+            or "missing" in line
+            or "no ONNX" in line
+        )
+    if library:
+        assert "Magic" in refuses(packed(own), name="other")
+
+
+def test_a_keras_file_that_unpacks_to_far_more_than_it_is(
+    tmp_path: Path, refuses: Refuses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "_MOST_INSIDE", 1 << 20)
+    file = io.BytesIO(keras_file(LAYER))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("model.weights.h6", bytes(2 << 20))
+    path = zipped(tmp_path / "a.zip", files_of(network=file.getvalue()))
+    assert "unpacks to 2.0 MiB, far more than numbers do" in refuses(path)

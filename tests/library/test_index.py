@@ -80,6 +80,7 @@ def test_it_is_added_from_a_server(
         server.answers[f"/lib/{path.name}"] = sending(path.read_bytes())
     where, pinned = f"{address}/lib/index.json", sha256(index)
     facts = adds("second", index=where, index_sha256=pinned)
+    assert facts["otherwise"] == []
     assert (facts["name"], facts["version"], facts["index_sha256"]) == ("second", "2026.1", pinned)
     assert [e["name"] for e in index_facts(where, pinned, Callback())["bundles"]] == [
         "first",
@@ -119,8 +120,11 @@ def test_an_index_from_the_net_names_no_files_of_this_machine(
         server.answers["/index.json"] = sending(json.dumps(content).encode())
         assert "https" in refuses("first", index=f"{address}/index.json")
     content["bundles"][0]["url"] = here.as_uri()
+    content["bundles"][0]["card"]["licence"] = "free"
     index.write_text(json.dumps(content))
-    assert adds("first", index=str(index))["name"] == "first"  # one that lies here may
+    facts = adds("first", index=str(index))  # one that lies here may
+    assert facts["otherwise"] == ["licence free"]
+    assert facts["card"]["licence"] == "CC0-1.0"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ def kind_of(card: dict[str, Any], size: int | None) -> str:
         f"{rank}{card['kind']}",
         card["modality"],
         card["format"],
+        f"{card['networks']} networks" if card["networks"] > 1 else None,
         None if size is None else show_bytes(size),
         card["licence"] or "no licence stated",
     )
@@ -54,6 +55,7 @@ def added_lines(facts: dict[str, Any]) -> list[str]:
         names = ", ".join(facts["left_out"][:5]) + (", ..." if len(facts["left_out"]) > 5 else "")
         lines.append(f"left out, since bundles have no such files: {shown(names)}")
     lines += [f"{facts['name']}  ({kind_of(card, facts['bytes'])})", *card_lines(card)]
+    lines += [f"the index says otherwise: {shown(text)}" for text in facts["otherwise"]]
     lines += [f"it hides {shown(path)}" for path in facts["hides"]]
     lines += [f"it is hidden by {shown(path)}, which comes first" for path in facts["hidden_by"]]
     return [*lines, facts["path"]]

@@ -37,7 +37,10 @@ def summary_lines(report: Report) -> str:
 
 def _resampled_lines(report: Report) -> list[str]:
     grid = report["plan"].get("model_grid")
-    return [f"  resampled {ModelGrid.from_json(grid).words}"] if grid else []
+    if not grid:
+        return []
+    made = ModelGrid.from_json(grid)
+    return [f"  {made.verb} {made.words}"]
 
 
 def _post_lines(report: Report) -> list[str]:
@@ -133,13 +136,15 @@ def _grid_rows(plan: DraftPlan) -> list[tuple[str, str]]:
     grid = plan.model_grid and ModelGrid.from_json(plan.model_grid)
     if not grid:
         return []
-    voxels = f"{by(grid.source)} to {by(grid.target)} voxels"
+    voxels = f"{'' if grid.crop else by(grid.source)} to {by(grid.target)} voxels".lstrip()
     back = (
         "the product is on it"
         if grid.output == "model"
         else f"back {', '.join(dict.fromkeys(grid.back))}"
     )
-    return [("resampled", f"{grid.words}, {voxels}; {back}")]
+    if not grid.resampled or grid.nothing:
+        return [(grid.verb, f"{grid.words}; the rest is background")]
+    return [(grid.verb, f"{grid.words}, {voxels}; {back}")]
 
 
 def time_line(time_s: Estimate) -> str:

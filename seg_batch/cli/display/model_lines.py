@@ -10,7 +10,7 @@ from seg_batch.config.card import WHOLE_PATCH
 from seg_batch.config.card_parts.network import AS_BEFORE, Output
 from seg_batch.core.files import read_json
 from seg_batch.core.run_files import ADDED
-from seg_batch.core.units import shown
+from seg_batch.core.units import show_bytes, shown
 from seg_batch.inference.bundles import Model, bundle_folders, find_bundle, require_intact
 from seg_batch.library.listing import folder_bytes, is_packaged, listing, summary_of
 
@@ -20,10 +20,11 @@ def model_facts(name: str | None) -> dict[str, Any]:
     found = listing()
     if name is not None:
         model = require_intact(find_bundle(name))
-        hides = found.hides.get(name, []) if model.path else []
+        hides = [str(path) for path in found.hides_of(model)]
         return {
             "path": str(model.path or ""),
-            **({"hides": [str(path) for path in hides]} if hides else {}),
+            **({"hides": hides} if hides else {}),
+            **({"bytes": folder_bytes(model.path)} if model.path else {}),
             "why_fixed": model.card.why_fixed,
             "added": model.path and read_json(model.path / ADDED),
             **model.card.model_dump(mode="json"),
@@ -87,6 +88,8 @@ def _card_lines(card: dict[str, Any]) -> str:
     border, training = card["border"], _part(card, "training")
     values = {
         **{k: v for k, v in card.items() if k not in _OWN_LINES},
+        "bytes": None,
+        "size": show_bytes(card["bytes"]) if "bytes" in card else None,
         "hides": ", ".join(card.get("hides", ())),
         "added": _added(card["added"]),
         "channels": ", ".join(_channel(c) for c in card["channels"] or ()),

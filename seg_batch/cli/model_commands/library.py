@@ -131,7 +131,8 @@ def _require_consent(path: Path) -> None:
     from seg_batch.library.listing import folder_bytes
 
     what = f"the link {path}" if path.is_symlink() else f"{path} ({show_bytes(folder_bytes(path))})"
-    typer.confirm(f"Remove {what} for good?", abort=True)
+    if not typer.confirm(f"Remove {what} for good?", err=True):
+        raise InputError("nothing was removed")
 
 
 def _bytes(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import (
+    STORED,
     ClassInfo,
     Missing,
     Modality,
@@ -85,6 +86,18 @@ class CardTemplate(CheckedValue):
             )
         if len(set(names)) < len(names):
             raise ValueError("two classes share a name, their scores could not be told apart")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> CardTemplate:
+        if (
+            self.resampling.normalised
+            or not self.orientation.isalpha()
+            or self.orientation == STORED
+        ):
+            raise ValueError(
+                "resampling.normalised and the orientation stored are for models from elsewhere: leave them out"
+            )
         return self
 
     @model_validator(mode="after")

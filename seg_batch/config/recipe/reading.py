@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from seg_batch.config.overrides import parse_setting
 from seg_batch.config.recipe.recipe import Recipe
 from seg_batch.config.validation import first_problem
-from seg_batch.config.yaml_source import YamlDumper, parse_tree, text_of
+from seg_batch.config.yaml_source import dumped, parse_tree, text_of
 from seg_batch.core.errors import InputError
 
 type Plain = dict[str, Any]
@@ -42,8 +41,7 @@ def _parse_plain(text: str, where: str) -> Plain:
 
 def as_yaml(recipe: Recipe) -> str:
     """The whole recipe as text that ``parse_recipe`` reads."""
-    plain = recipe.model_dump(mode="json")
-    return yaml.dump(plain, Dumper=YamlDumper, sort_keys=False, width=100)
+    return dumped(recipe.model_dump(mode="json"))
 
 
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:

@@ -21,7 +21,8 @@ class EngineInfo:
     ``formats``: of weights, as cards name them -> the name of such a model. ``install``: required
     library -> how to install it. ``libraries``: those whose versions can change a result;
     ``reported``: those that reports list. ``memory_bytes``: of the process before any patch;
-    ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes.
+    ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes; ``weights_share``: how often a process
+    holds a card's ``weights_bytes`` while it loads them.
     ``flops_per_core``: precision -> multiply-adds x 2 per second, with AVX-512. ``uses_gpu``: whether
     it uses a GPU where there is one; ``gpu_install``: what to install so that it does. ``start_s``: seconds until it computes a model that it had before.
     """
@@ -34,6 +35,7 @@ class EngineInfo:
     reported: tuple[str, ...] = ()
     memory_bytes: int = 0
     activation_share: float = 1.0
+    weights_share: float = 1.0
     flops_per_core: Mapping[str, float] = field(default_factory=dict)
     flops_below_avx512: float = SLOWEST
     uses_gpu: bool = True

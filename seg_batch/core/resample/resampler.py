@@ -60,6 +60,15 @@ class Resampler:
         sizes = {i: axis.n_out / axis.n_in for i, axis in enumerate(self.axes) if not axis.identity}
         return tuple(sorted(sizes, key=sizes.__getitem__))
 
+    @property
+    def place(self) -> Box:
+        """Where the voxels lie that the source reaches: all of the target."""
+        return Box.whole(self.target)
+
+    def span(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """What a span of one axis of the target needs of the source."""
+        return self.axes[axis].needed(start, stop)
+
     def needed(self, box: Box) -> Box:
         """Box of the source that a box of the target reads."""
         sides = zip(self.axes, box.start, box.stop, strict=True)

@@ -2,4 +2,5 @@
 
 from typing import Literal
 
+ChannelKind = Literal["card", "identity", "source", "nonzero", "range", "percentiles"]
 PerImage = Literal["source", "nonzero", "range", "percentiles"]  # schemes of one image

@@ -34,6 +34,43 @@ def measured(
     return SCHEMES[kind].numbers(pieces, channels, where)
 
 
+def measured_each(
+    kinds: Sequence[str],
+    card: Normaliser,
+    passes: Callable[[], Iterable[Pixels]],
+    channels: Sequence[str],
+    where: str,
+) -> Normaliser:
+    """The numbers of an image each of whose channels has a kind of its own, those of ``card`` and ``identity`` from the
+    ``card``. One pass for every scheme that there is, over the channels that need it."""
+    numbers = [_numbers_of(card, c) for c in range(len(channels))]
+    for kind in dict.fromkeys(k for k in kinds if k in SCHEMES):
+        those = [c for c, k in enumerate(kinds) if k == kind]
+        part = SCHEMES[kind].numbers(
+            (_of_scheme(pixels, kind, those) for pixels in passes()),
+            [channels[c] for c in those],
+            where,
+        )
+        for n, c in enumerate(those):
+            numbers[c] = _numbers_of(part, n)
+    mean, std, low, high = zip(*numbers, strict=True)
+    clipped = any(limit is not None for limit in low)
+    limits = {"low": low, "high": high} if clipped else {}
+    if "nonzero" in kinds:
+        return MaskedNormaliser(mean, std, **limits, nonzero=tuple(k == "nonzero" for k in kinds))
+    return Normaliser(mean, std, **limits)
+
+
+def _numbers_of(of: Normaliser, c: int) -> tuple[float, float, float | None, float | None]:
+    low, high = (None if ends is None else ends[c] for ends in (of.low, of.high))
+    return of.mean[c], of.std[c], low, high
+
+
+def _of_scheme(pixels: Pixels, kind: str, channels: Sequence[int]) -> Pixels:
+    """Some channels, of which ``nonzero`` goes by the 0 of all."""
+    return (pixels.only(pixels.nonzero()) if kind == "nonzero" else pixels).channels(channels)
+
+
 def _moments(pieces: Iterable[Pixels], channels: Sequence[str], _: str) -> Normaliser:
     return Moments.of(pieces, len(channels)).normaliser()
 

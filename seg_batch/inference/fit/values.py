@@ -90,9 +90,9 @@ def _constant(channels: Named, card: ModelCard, seen: Sample) -> Finding | None:
     values = channels[flat[0]]
     what = "empty" if len(values) == 0 else f"{values[0]:g}" if len(flat) == 1 else "constant"
     where = "" if seen.whole else " where it was looked at"
-    return Finding(
-        _sure(seen), f"{words} is {what} everywhere{where}", "restore it from its origin"
-    )
+    zero = all(len(v) and not v.any() for v in channels.values())
+    outcome = "unusual" if card.crop != "none" and zero else _sure(seen)  # its labels are known
+    return Finding(outcome, f"{words} is {what} everywhere{where}", "restore it from its origin")
 
 
 def _is_flat(values: np.ndarray) -> bool:

@@ -106,11 +106,16 @@ def _estimate(
 
 def rated_model(plan: Decisions, model: Model) -> RatedModel | None:
     """What a speed of the model is kept under; None for a function, whose speed nobody can know again."""
+    return rated_on(plan.engine, plan.precision, model)
+
+
+def rated_on(engine: str, precision: str, model: Model) -> RatedModel | None:
+    """The same by the names of an engine and its precision."""
     if any(member.path is None for member in model.all):
         return None
     weights = "+".join(sorted(card.weights_sha256 for card in model.cards))
     flops = sum(card.compute.flops for card in model.cards)
-    return RatedModel(plan.engine, plan.precision, weights, flops)
+    return RatedModel(engine, precision, weights, flops)
 
 
 def _views(plan: Decisions, model: Model) -> int:

@@ -44,5 +44,7 @@ def affine(normaliser: Normaliser, pixels: Pixels) -> list[np.ndarray] | None:
     if normaliser.low is None or normaliser.high is None:
         numbers = [scale * gain, offset * gain + shift]
     else:
-        numbers = [scale, offset, normaliser.low, normaliser.high, gain, shift]
+        low = [-np.inf if limit is None else limit for limit in normaliser.low]
+        high = [np.inf if limit is None else limit for limit in normaliser.high]
+        numbers = [scale, offset, low, high, gain, shift]
     return [np.asarray(each, np.float32) for each in numbers]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import STORED, ModelCard
 from seg_batch.config.postprocess import AnyStep, chain_to_json, needs_probabilities
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
@@ -232,6 +232,12 @@ def _needed(
     }
 
 
+def _orientation(view: View, card: ModelCard) -> str:
+    """How the product is turned to what the model sees; on its grid it has the axes of that."""
+    on_model = view.grid is not None and view.grid.output == "model"
+    return STORED if on_model and card.orientation.startswith(STORED) else card.orientation
+
+
 def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
     """The sides of the input, and how its labels are written."""
     info = view.native.info
@@ -240,7 +246,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
     return {
         "extent": info.extent,
         "view_extent": view.model.info.extent,
-        "orientation": card.orientation if info.kind == "volume" else "",
+        "orientation": _orientation(view, card) if info.kind == "volume" else "",
         "chunk": chunk_of(info.extent),
         "classes": len(card.classes),
         "label_dtype": card.label_dtype,

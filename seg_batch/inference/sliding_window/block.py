@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from seg_batch.core.geometry import Box, Shape, Tile
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.core.spells import Spell
 from seg_batch.inference.sliding_window.alone import Alone
 from seg_batch.inference.sliding_window.band import Direct
@@ -81,21 +81,22 @@ def predict_block(
     box: Box,
     ids: np.ndarray,
     *,
-    way_back: Resampler | None = None,
+    way_back: WayBack | None = None,
     probabilities: np.ndarray | None = None,
     on_tiles: Callable[[int], None] = lambda n: None,
     on_rows: Callable[[Rows], None] | None = None,
 ) -> BlockResult:
     """Read the window of ``box`` and label the box; ``ids``: the label of each class.
 
-    ``way_back``: from the grid of the model to that of the product, in which ``box`` lies; None: they are one.
+    ``way_back``: from the grid of the model to that of the product, in which ``box`` lies; None: they are one. It may
+    reach a part of the product, and nothing of the box.
 
     ``probabilities``: uint8 ``(classes, *box.shape)``, filled where given. ``on_tiles`` gets the number
     of tiles done since its last call. ``on_rows`` gets rows top to bottom, valid until it returns; a
     block whose whole window is empty has none.
     """
     wanted = box if way_back is None else way_back.needed(box)
-    window = stitcher.grid.window(wanted)
+    window = stitcher.grid.window(wanted) if wanted.size else wanted
     seen = read(window, box)
     pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
     empty, counts = Emptiness(pixels, place, stitcher.empty), Counts()
@@ -147,7 +148,7 @@ def _direct(alone: Alone, found: Labels) -> Direct:
     return label
 
 
-def _feeding_nothing(empty: Emptiness, box: Box, way_back: Resampler) -> Callable[[Tile], bool]:
+def _feeding_nothing(empty: Emptiness, box: Box, way_back: WayBack) -> Callable[[Tile], bool]:
     """Whether all voxels of the box that a tile has a say in are empty: only then it may be skipped (law 8), since
     a voxel of the product may hold data where those of the model's grid around it seem empty."""
 

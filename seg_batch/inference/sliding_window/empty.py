@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,13 +20,19 @@ ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
 class EmptyRule:
     """Which voxels are empty, and their labels: ``any`` or ``all`` channels ``missing`` -> ``label``; first channel at
     most ``below`` (physical units) -> ``below_label``. Tiles of empty voxels alone are not predicted.
-    Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``)."""
+    Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``). ``within``: the
+    voxels of the product that the model sees; others get ``below_label`` too. None: all."""
 
     label: int
     below: float | None = None
     below_label: int = 0
     unreadable_label: int | None = None
     missing: str = "all"
+    within: Box | None = None
+
+    def seen_in(self, box: Box | None, background: int) -> EmptyRule:
+        """The same for a model that sees a box of the product alone, outside of which is the label ``background``."""
+        return self if box is None else replace(self, within=box, below_label=background)
 
     @property
     def unreadable(self) -> int:
@@ -46,6 +52,9 @@ class Emptiness:
         self.origin, self.rule = box.start, empty
         once, shape = pixels.once(), pixels.values.shape[:-1]
         nothing = once.valid is not None and not once.valid.any()
+        if empty.within is not None and not empty.within.contains(box):
+            self.states: np.ndarray | None = _outside(once, box, empty)
+            return
         states = np.uint8(WITHOUT) if nothing else _states(once, empty)
         self.states = None if states is None else np.broadcast_to(states, shape)
 
@@ -76,6 +85,17 @@ class Emptiness:
 def _once(array: np.ndarray) -> np.ndarray:
     """Of an axis along which all are views of one, the first."""
     return array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
+
+
+def _outside(pixels: Pixels, box: Box, empty: EmptyRule) -> np.ndarray:
+    """The states in a box that reaches past what the model sees."""
+    assert empty.within is not None
+    states, inner = np.full(box.shape, LOW, np.uint8), box.intersection(empty.within)
+    if inner.size:
+        states[inner.slices(box.start)] = DECIDED
+    if pixels.valid is not None:
+        np.copyto(states, WITHOUT, where=~pixels.with_data(empty.missing))
+    return states
 
 
 def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:

@@ -95,7 +95,7 @@ class Labels:
         kept = None if self._probabilities is None else self._probabilities[:, *where]
         if kept is not None:
             kept[...] = 0
-        if self._rule.below is not None and self._states is not None:
+        if self._states is not None and (self._rule.below is not None or self._rule.within):
             low = self._states[where] == LOW
             np.copyto(self.labels[where], self._others[LOW], where=low)
             if kept is not None:

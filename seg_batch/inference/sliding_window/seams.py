@@ -33,7 +33,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from seg_batch.core.geometry import Box
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window.band import as_lines, in_lines, loops
 from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
@@ -75,7 +75,7 @@ def seam_sides(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray
 
 @lru_cache(maxsize=12)
 def _counted_planes(
-    taper: Taper, axis: int, way_back: Resampler | None
+    taper: Taper, axis: int, way_back: WayBack | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """``seam_sides`` of the whole extent; all blocks of a run share it, since every tile takes time. On another grid
     each is the plane nearest to its place, the inside ones too: between voxels that were interpolated labels flip
@@ -84,9 +84,9 @@ def _counted_planes(
     sides = seam_sides(border_planes(taper, axis), extent)
     if way_back is None:
         return sides
-    target = way_back.target[axis]
+    target, start = way_back.place.shape[axis], way_back.place.start[axis]
     borders, inside = (np.unique(np.rint(s * (target / extent)).astype(np.int64)) for s in sides)
-    return tuple(s[(s > 0) & (s < target)] for s in (borders, inside))  # type: ignore[return-value]
+    return tuple(start + s[(s > 0) & (s < target)] for s in (borders, inside))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class SeamCounter:
         taper: Taper,
         ids: np.ndarray,
         box: Box,
-        way_back: Resampler | None = None,
+        way_back: WayBack | None = None,
         scores: Scores = PROBABILITIES,
     ) -> None:
         self._scores = scores

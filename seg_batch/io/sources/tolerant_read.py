@@ -16,6 +16,15 @@ WAITS_S = (0.1, 0.4)
 PATIENCE = 8  # reads that may fail one after another; then none is retried until one succeeds
 
 
+# One read of a box, and the boxes of it that could not be read.
+Reader = Callable[[Source, Box], tuple[Pixels, list[Box]]]
+
+
+def read_strictly(source: Source, box: Box) -> tuple[Pixels, list[Box]]:
+    """A ``Reader`` that raises where anything can't be read."""
+    return source.read(box), []
+
+
 def read_window(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
     """One read of the window; where that fails, its readable part, and the boxes that can't be read."""
     try:

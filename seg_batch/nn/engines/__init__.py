@@ -6,7 +6,9 @@
 ``tensorflow``      Keras on TensorFlow: GPUs, and where no other engine is installed
 ``openvino``        OpenVINO on CPUs; ``openvino.convert`` makes its files from Keras
                     models, ``openvino.cache`` keeps them, ``openvino.precision`` chooses
-                    the layers that stay float32
+                    the layers that stay float32, ``openvino.onnx_model`` takes ONNX files
+``onnxruntime``     ONNX Runtime, on GPUs and CPUs; ``onnx_file`` checks the bytes that
+                    both engines get, ``fixed_shapes`` what a file fixes
 ``keras_backends``  Keras on JAX or PyTorch, as KERAS_BACKEND says
 ``steady``          how many threads an engine may have here without changing a bit
 ==================  =================================================================

@@ -77,17 +77,20 @@ def _layers(config: Any) -> Iterator[str]:
             yield from _layers(value)
 
 
-def with_equal_bits(
-    many: Forward, one: Callable[[], Forward], shape: Shape, engine: str = "OpenVINO"
-) -> Forward:
+def with_equal_bits(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
     """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the function
     with one thread, and a warning in the log."""
-    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    noise = noise_of(shape)
     alone = one()
     if np.array_equal(many(noise), alone(noise), equal_nan=True):
         return many
-    warn_of_one_thread(engine)
+    warn_of_one_thread("OpenVINO")
     return alone
+
+
+def noise_of(shape: Shape) -> np.ndarray:
+    """What networks are tried with."""
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def warn_of_one_thread(engine: str) -> None:

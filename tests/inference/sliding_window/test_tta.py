@@ -16,6 +16,10 @@ CASES = [
     ("none", (6, 8), 1),
     ("flips", (6, 8), 4),
     ("flips", (4, 6, 8), 8),
+    ("flips:x", (6, 8), 2),
+    ("flips:y,x", (6, 8), 4),
+    ("flips:z", (4, 6, 8), 2),
+    ("flips:z,x", (4, 6, 8), 4),
     ("d4", (6, 6), 8),
     ("d4", (4, 6, 6), 8),
     ("d4z", (4, 6, 6), 16),
@@ -32,9 +36,10 @@ def addresses(patch: tuple[int, ...], n: int = 1, channels: int = 1) -> np.ndarr
 def by_hand(tta: str, patch: tuple[int, ...]) -> list[Callable[[np.ndarray], np.ndarray]]:
     """Each view of one patch ``(*patch, k)``, in numpy's own words."""
     rank = len(patch)
-    if tta in ("none", "flips"):
-        sets = itertools.product((False, True), repeat=rank if tta == "flips" else 0)
-        chosen = [[axis for axis, on in enumerate(flags) if on] for flags in sets]
+    if tta == "none" or tta.startswith("flips"):
+        names = "" if tta == "none" else tta.partition(":")[2] or "zyx"
+        along = [axis for axis, name in enumerate("zyx"[3 - rank :]) if name in names]
+        chosen = [c for n in range(len(along) + 1) for c in itertools.combinations(along, n)]
         return [lambda x, axes=tuple(axes): np.flip(x, axes) for axes in chosen]
     turns = itertools.product(range(4), (False, True), (False, True) if tta == "d4z" else (False,))
 
@@ -148,6 +153,8 @@ def test_one_call_per_view_with_all_patches() -> None:
         ("d4z", (4, 6, 8), "patch is 4 x 6 x 8"),
         ("d4z", (6, 6), "the model is 2-D: use --tta d4"),
         ("flip", (6, 6), "did you mean flips?"),
+        ("flips:x,y", (6, 6), "did you mean flips:"),
+        ("flips:z,y", (6, 6), "mirrors z, and the model is 2-D"),
         ("D4Z", (4, 6, 6), "did you mean d4z?"),
     ],
 )

@@ -8,15 +8,17 @@ for looks like any other. Names that neither side knows contradict nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from seg_batch.config import common_names as common
-from seg_batch.config.card_parts.channels import Channel
+from seg_batch.config.card_parts.channels import Channel, Channels
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.naming.channel_names import ChannelNames
-from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.alpha import alpha_hint, settled_reading
+from seg_batch.io.sources.protocol import Source, SourceInfo
+from seg_batch.io.sources.views.alpha import alpha_hint, require_settled, settled_reading
 from seg_batch.io.sources.views.by_file import files_in_order
+from seg_batch.io.sources.views.selected import selected
 
 REMEDY = "say which channels to take with --bands (options.bands in a workflow)"
 BY_NAME = "channels are taken by name"  # how the line begins that tells of it
@@ -251,3 +253,19 @@ def _what_there_is(info: SourceInfo) -> str:
     rows = [f"{j} {label}" for j, label in enumerate(info.channels, 1)]
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return f"it has {', '.join(rows[:_SHOWN])}{more}"
+
+
+def with_channels(image: Source, channels: Channels | None, remedy: str = REMEDY) -> Source:
+    """The channels of a model by the names that the files give; the image itself where it has them as they are.
+    ``InputError`` with the ``remedy`` where the names contradict their order; the image is closed with the result, or then."""
+    with ExitStack() as opened:
+        opened.callback(image.close)
+        taken = taken_by_name(image.info, channels)
+        if taken.fault:
+            raise InputError(f"{image.info.path}: {taken.fault}; {remedy}")
+        if taken.indices is not None:
+            if not {*taken.indices} & {*(image.info.alpha.indices if image.info.alpha else ())}:
+                require_settled(image.info, "a model whose channels have other names")
+            image = selected(image, taken.indices, taken.line)
+        opened.pop_all()
+    return image

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from seg_batch.config.grid_options import MOST_MM, GridOptions, OutputGrid
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
+from seg_batch.core.resample.pasted import Pasted, WayBack
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.units import share_in_line
 from seg_batch.io.sources.areas.pixel_size import pixel_sides_m, size_change
@@ -57,7 +58,9 @@ class ModelGrid:
 
     ``source`` and ``target``: extents of the image and of the grid; ``rules``: of values, per axis, ``back``: of
     probabilities. ``size`` and ``wanted``: of a voxel in ``unit``, as the image has it and as the model wants it.
-    ``output``: the grid of the product; ``asked``: the sizes are those of ``--spacing``, not of the card.
+    ``output``: the grid of the product; ``asked``: the sizes are those of ``--spacing``, not of the card. ``crop``: the first
+    voxel of the part of the image that the model sees, of extent ``source``, and ``whole``: the extent of the image; a
+    part that begins at its end: there is nothing to see. ``normalised``: values are normalised before they are resampled.
     """
 
     source: Shape
@@ -69,6 +72,9 @@ class ModelGrid:
     unit: str
     output: OutputGrid = "native"
     asked: bool = False
+    crop: Shape = ()
+    whole: Shape = ()
+    normalised: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelGrid:
@@ -78,20 +84,48 @@ class ModelGrid:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what is not so, as earlier versions knew none of it."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if v or k not in ("crop", "whole", "normalised")}
+
+    @property
+    def resampled(self) -> bool:
+        return self.source != self.target
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the model has nothing to see in the image."""
+        return bool(self.crop) and self.crop == self.whole
+
+    @property
+    def part(self) -> Box:
+        """The voxels of the image that lie on the grid."""
+        at = self.crop if self.crop and not self.nothing else (0,) * len(self.source)
+        return Box.at(at, self.source)
+
+    @property
+    def slices(self) -> int | None:
+        """The axis whose slices come to the grid each by itself; None: the image does as a whole."""
+        return self.rules.index("nearest") if "nearest" in self.rules else None
 
     @cached_property
     def values(self) -> Resampler:
         """From the voxels of the image to those of the model."""
         return Resampler(self.source, self.target, self.rules)
 
-    def probabilities(self, finer: Shape) -> Resampler:
+    def probabilities(self, finer: Shape) -> WayBack:
         """From the output of the model back to the image, with ``finer`` voxels for each on both grids."""
         fine = [
             tuple(n * f for n, f in zip(extent, finer, strict=True))
-            for extent in (self.target, self.source)
+            for extent in (
+                self.target,
+                self.source,
+                self.crop or self.source,
+                self.whole or self.source,
+            )
         ]
-        return Resampler(fine[0], fine[1], self.back)
+        back = Resampler(fine[0], fine[1], self.back)
+        return Pasted(back, fine[2], fine[3]) if self.crop else back
 
     def inside(self, box: Box) -> Box:
         """The voxels of the image that lie wholly in a box of the grid."""
@@ -103,7 +137,20 @@ class ModelGrid:
 
     @property
     def words(self) -> str:
-        """``from 5 x .7 x .7 mm to 1 x 1 x 1 mm (nearest, cubic, cubic)``."""
+        """``from 5 x .7 x .7 mm to 1 x 1 x 1 mm (nearest, cubic, cubic)``; of a crop its extent as well, or alone."""
+        if not self.crop:
+            return self._sizes
+        seen, whole = (" x ".join(map(str, extent)) for extent in (self.source, self.whole))
+        crop = "to nothing, since all is 0" if self.nothing else f"to {seen} of {whole} voxels"
+        return f"{self._sizes}, cropped {crop}" if self.verb == "resampled" else crop
+
+    @property
+    def verb(self) -> str:
+        """What was done to the image, of which ``words`` say more."""
+        return "resampled" if self.resampled and not self.nothing else "cropped"
+
+    @property
+    def _sizes(self) -> str:
         old, new = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (self.size, self._reached))
         axes = zip(self.rules, self.source, self.target, strict=True)
         used = [rule if n != m else "as it is" for rule, n, m in axes]
@@ -117,10 +164,31 @@ class ModelGrid:
         return tuple(size * n / m for size, n, m in axes)
 
 
-def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelGrid | None:
-    """The grid of a model over an image in the axes of the model; None where it is that of the image, or where nothing
-    is known of either. ``InputError`` where sizes were asked for and the image has none, and where the grid would have far
+def model_grid(
+    info: SourceInfo, card: GridCard, options: GridOptions, crop: Box | None = None
+) -> ModelGrid | None:
+    """The grid of a model over an image in the axes of the model, or over a ``crop`` of it, of size 0 where there is nothing
+    to see; None where it is that of the image, or where nothing is known of either. ``InputError`` where sizes were asked for and the image has none, and where the grid would have far
     too many voxels, or one along an axis of many."""
+    whole = Box.whole(info.extent)
+    if crop is None or crop == whole:
+        return _grid(info, info.extent, card, options)
+    if options.output_grid == "model":
+        raise InputError(
+            f"{info.path} is cropped to what is not 0 for its model, whose grid would be no map of the whole: "
+            "leave out --output-grid model"
+        )
+    part = crop if crop.size else whole
+    axes = len(whole.start)
+    alike = ModelGrid(part.shape, part.shape, ("nearest",) * axes, ("linear",) * axes, (), (), "")
+    grid = _grid(info, part.shape, card, options) or alike
+    return replace(grid, crop=crop.start if crop.size else whole.stop, whole=info.extent)
+
+
+def _grid(
+    info: SourceInfo, extent: Shape, card: GridCard, options: GridOptions
+) -> ModelGrid | None:
+    """The grid over a part of an image, of this extent."""
     if options.resample == "never":
         return None
     wanted, size = wanted_sizes(info, card, options), voxel_sizes(info)
@@ -131,25 +199,27 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
                 "give it a CRS and a transform or an affine, or drop --spacing"
             )
         return None
-    kept = len(info.extent) - (card.rank or len(info.extent))  # slices of a 2-D model stay slices
+    kept = len(extent) - (card.rank or len(extent))  # slices of a 2-D model stay slices
     rule = card.resampling
-    target = _extent(info, size, (*size[:kept], *wanted[kept:]), rule.tolerance)
-    if target == info.extent:
+    target = _extent(info, extent, size, (*size[:kept], *wanted[kept:]), rule.tolerance)
+    if target == extent:
         return None
     volume = isinstance(info.georef, VolumeGeoref)
     thick = thick_axis((size, wanted), rule.thick_ratio) if volume else None
     rules = tuple(
         rule.thick if axis == thick else rule.up if m >= n else rule.down
-        for axis, (n, m) in enumerate(zip(info.extent, target, strict=True))
+        for axis, (n, m) in enumerate(zip(extent, target, strict=True))
     )
-    # As in nnU-Net, what came by whole slices goes back by whole slices.
+    # As in nnU-Net, what came by whole slices goes back by whole slices. It asks the model's grid first then.
+    if rule.normalised and volume:
+        thick = thick_axis((wanted, size), rule.thick_ratio)
     back = tuple(
         "nearest" if axis == thick and rule.thick == "nearest" else "linear"
         for axis in range(len(target))
     )
     unit = "mm" if volume else "m"
     return ModelGrid(
-        info.extent,
+        extent,
         target,
         rules,
         back,
@@ -158,6 +228,7 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         unit,
         options.output_grid,
         options.spacing is not None,
+        normalised=rule.normalised,
     )
 
 
@@ -171,14 +242,17 @@ def target_extent(extent: Shape, size: Sizes, wanted: Sizes, tolerance: float) -
 
 
 def thick_axis(grids: Iterable[Sizes], ratio: float) -> int | None:
-    """The axis of thick slices of the first of these grids that has any, by its voxel sizes; None where none has."""
-    thick = (sizes for sizes in grids if max(sizes) > ratio * min(sizes))
-    return next((sizes.index(max(sizes)) for sizes in thick), None)
+    """The axis of thick slices of the first of these grids that has any, by its voxel sizes; None where none has, or where
+    voxels of that grid are as long along another axis."""
+    thick = next((sizes for sizes in grids if max(sizes) > ratio * min(sizes)), None)
+    if thick is None or thick.count(max(thick)) > 1:
+        return None
+    return thick.index(max(thick))
 
 
-def _extent(info: SourceInfo, size: Sizes, wanted: Sizes, tolerance: float) -> Shape:
-    """The extent of an image in voxels of the ``wanted`` size; InputError where that is no grid to work on."""
-    axes = list(zip(info.extent, size, wanted, strict=True))
+def _extent(info: SourceInfo, extent: Shape, size: Sizes, wanted: Sizes, tolerance: float) -> Shape:
+    """The extent of a part of an image in voxels of the ``wanted`` size; InputError where that is no grid to work on."""
+    axes = list(zip(extent, size, wanted, strict=True))
     lengths = [n if abs(a / b - 1) <= tolerance else n * (a / b) for n, a, b in axes]
     if max(lengths) > MOST_ALONG or math.prod(lengths) > MOST_VOXELS:
         voxels = " x ".join(f"{max(1.0, length):.4g}" for length in lengths)
@@ -188,7 +262,7 @@ def _extent(info: SourceInfo, size: Sizes, wanted: Sizes, tolerance: float) -> S
     ):
         why = "a single voxel along an axis that has many"
     else:
-        return target_extent(info.extent, size, wanted, tolerance)
+        return target_extent(extent, size, wanted, tolerance)
     old, new = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (size, wanted))
     unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
     raise InputError(
@@ -203,7 +277,7 @@ def words_of(stated: Mapping[str, Any] | None) -> str:
     return "" if stated is None else ModelGrid.from_json(stated).words
 
 
-def way_back_of(stated: Mapping[str, Any] | None, seen: Shape) -> Resampler | None:
+def way_back_of(stated: Mapping[str, Any] | None, seen: Shape) -> WayBack | None:
     """From what a model sees, of an extent, to the product, by the ``ModelGrid`` of a plan; None where both are one."""
     grid = None if stated is None else ModelGrid.from_json(stated)
     if grid is None or grid.output == "model":

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from seg_batch.config.card import ModelCard
+import numpy as np
+
+from seg_batch.config.card import STORED, ModelCard, Normalisation
 from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.card_parts.resampling import AS_NNUNET, Resampling
 from seg_batch.config.grid_options import AS_STORED, GridOptions
-from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.core.resample.resampler import Resampler
-from seg_batch.core.statistics.schemes import measured
-from seg_batch.io.sources import corner_warnings, open_source, pieces
+from seg_batch.core.resample.pasted import WayBack
+from seg_batch.io.sources import corner_warnings, open_source
 from seg_batch.io.sources.protocol import (
     AlphaOption,
     AlphaReading,
@@ -26,8 +25,13 @@ from seg_batch.io.sources.protocol import (
     Source,
     SourceInfo,
 )
+from seg_batch.io.sources.tolerant_read import Reader
 from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
-from seg_batch.io.sources.views.by_name import REMEDY, channels_called, taken_by_name
+from seg_batch.io.sources.views.before_grid.crop import Crop, cropped, nonzero_box
+from seg_batch.io.sources.views.before_grid.normalised import Normalised, limits_of
+from seg_batch.io.sources.views.before_grid.numbers import image_numbers
+from seg_batch.io.sources.views.by_file import require_different
+from seg_batch.io.sources.views.by_name import REMEDY, channels_called, with_channels
 from seg_batch.io.sources.views.model_grid import ModelGrid, grid_warnings, model_grid
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.resampled import Resampled, on_grid
@@ -48,7 +52,7 @@ class ImageSpec:
     bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
     volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
-    the grid of a model."""
+    the grid of a model; ``crop``: what a model that sees a crop sees of it."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -59,6 +63,7 @@ class ImageSpec:
     scale: Scale | None = None
     offset: Numbers | None = None
     grid: GridOptions = AS_STORED
+    crop: Crop = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -136,47 +141,9 @@ class ImageSpec:
         return with_channels(image, channels, remedy)
 
 
-def with_channels(image: Source, channels: Channels | None, remedy: str = REMEDY) -> Source:
-    """The channels of a model by the names that the files give; the image itself where it has them as they are.
-    ``InputError`` with the ``remedy`` where the names contradict their order; the image is closed with the result, or then."""
-    with ExitStack() as opened:
-        opened.callback(image.close)
-        taken = taken_by_name(image.info, channels)
-        if taken.fault:
-            raise InputError(f"{image.info.path}: {taken.fault}; {remedy}")
-        if taken.indices is not None:
-            if not {*taken.indices} & {*(image.info.alpha.indices if image.info.alpha else ())}:
-                require_settled(image.info, "a model whose channels have other names")
-            image = selected(image, taken.indices, taken.line)
-        opened.pop_all()
-    return image
-
-
 def takes_last_axis(channels: Sized | None) -> bool:
     """Whether the volumes of a 4-D file may be the channels of a model: it has several of a known number."""
     return channels is not None and len(channels) > 1
-
-
-def require_different(paths: Sequence[str]) -> None:
-    """``InputError`` where two of the files of one image are the same."""
-    real = [os.path.realpath(path) for path in paths]
-    for n, path in enumerate(real):
-        if path in real[:n]:
-            first, twice = paths[real.index(path)], paths[n]
-            named = "is named twice" if first == twice else f"and {first} are one file"
-            raise InputError(
-                f"{twice} {named}, so two channels of the image would be the same: name the file of each "
-                "channel once"
-            )
-
-
-# One read of a box, and the boxes of it that could not be read (``tolerant_read.read_window``).
-Reader = Callable[[Source, Box], tuple[Pixels, list[Box]]]
-
-
-def read_strictly(source: Source, box: Box) -> tuple[Pixels, list[Box]]:
-    """A ``Reader`` that raises where anything can't be read."""
-    return source.read(box), []
 
 
 @dataclass(frozen=True)
@@ -193,7 +160,7 @@ class Seen:
 class Axes:
     """The part of a card that a view depends on, where there is no card: the orientation of volumes,
     output voxels per input voxel and axis, and along how many axes those are (None: all); ``channels``: those of
-    the model, if they matter; ``spacing_mm``, ``pixel_m`` and ``resampling``: of its grid."""
+    the model, if they matter; ``spacing_mm``, ``pixel_m`` and ``resampling``: of its grid; ``crop``: see ``ModelCard``."""
 
     orientation: str = "RAS"
     finer: int = 1
@@ -202,6 +169,7 @@ class Axes:
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
     resampling: Resampling = AS_NNUNET
+    crop: str = "none"
 
 
 class View(Oriented):
@@ -211,7 +179,8 @@ class View(Oriented):
     ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the voxels of the product.
     ``finer``: voxels of the product for each of the image, where the model makes more, per axis in its axes.
     ``model``: what the model sees, which is the view itself unless it works on another ``grid``. ``way_back``: from the
-    voxels of ``model`` to those of the view; None where they are the same.
+    voxels of ``model`` to those of the view; None where they are the same. ``crop``: the part of ``coarse`` that the model
+    sees, of size 0 where there is none to see; None: all.
     """
 
     def __init__(
@@ -220,26 +189,36 @@ class View(Oriented):
         card: ModelCard | Axes,
         options: GridOptions = AS_STORED,
         labels_on: ModelGrid | None = None,
+        crop: Crop = None,
     ) -> None:
         """The view of an open image, which is closed with the view. ``labels_on``: it is of labels, which come to this
-        grid."""
+        grid. ``crop``: where the card has one."""
         self.file, self.options = file, options
         self._turned = Oriented(file, card.orientation)
-        self.grid = labels_on or model_grid(self._turned.info, card, options)
-        shape = card.finer, card.rank, card.orientation
-        seen: Source = self._turned
-        if self.grid is not None:
+        self.crop = None
+        if card.crop != "none" and crop is not None:
+            self.crop = nonzero_box(self._turned) if crop == "find" else crop
+        self.grid = labels_on or model_grid(self._turned.info, card, options, self.crop)
+        self._part = seen = self._turned if self.grid is None else cropped(self._turned, self.grid)
+        if self.grid is not None and (labels_on or self.grid.resampled):
             layer = Resampled if labels_on is None else ResampledLabels
-            seen = layer(self._turned, self.grid)
+            seen = layer(seen, self.grid)
+        self._normalised: Normalised | None = None
         on_model = self.grid is not None and self.grid.output == "model"
-        self.native = upsampled(seen if on_model else file, *shape)
-        super().__init__(self.native, card.orientation)
+        orientation = STORED if on_model else card.orientation  # what the model sees is turned
+        self.native = upsampled(seen if on_model else file, card.finer, card.rank, orientation)
+        super().__init__(self.native, orientation)
         self.model: Source = self
-        self.way_back: Resampler | None = None
+        self.way_back: WayBack | None = None
         self.finer = finer_by(len(self.info.extent), card.finer, card.rank)
         if self.grid is not None and not on_model:
-            self.model = upsampled(seen, *shape)
+            self.model = upsampled(seen, card.finer, card.rank, STORED)
             self.way_back = self.grid.probabilities(self.finer)
+
+    @property
+    def decided(self) -> Box | None:
+        """The voxels of the view that the model has a say in; None: all."""
+        return None if self.crop is None or self.way_back is None else self.way_back.place
 
     @property
     def coarse(self) -> SourceInfo:
@@ -271,12 +250,17 @@ class View(Oriented):
             held, holes = read(self, window)
             return Seen(held, held[box.slices(window.start)], holes)
         coarse, inner = (coarser(part, self.finer) for part in (window, box))
-        needed = self.grid.values.needed(coarse).union(inner)
+        needed = inner
+        if coarse.size:
+            needed = self.grid.values.needed(coarse).shift(self.grid.part.start).union(inner)
         held, holes = read(self._turned, needed)
-        on_model = on_grid(held, self.grid, needed, coarse)
+        on_model = held
+        if coarse.size:
+            at = needed.shift(tuple(-n for n in self.grid.part.start))
+            on_model = on_grid(held, self.grid, at, coarse, self._normalised)
         inside = at_finer(held[inner.slices(needed.start)], inner, box, self.finer)
         return Seen(
-            at_finer(on_model, coarse, window, self.finer),
+            at_finer(on_model, coarse, window, self.finer) if coarse.size else on_model,
             inside,
             [multiplied(hole, self.finer) for hole in holes],
         )
@@ -287,9 +271,28 @@ class View(Oriented):
         return (*warnings, *grid_warnings(self.coarse, self.grid))
 
     def statistics(self, kind: str = "source") -> Normaliser:
-        """The image's own numbers by this scheme of ``core.statistics``, from one pass over the files as they are."""
-        info = self.file.info
-        return measured(kind, pieces(self.file), info.channels, info.path)
+        """The image's own numbers by this scheme of ``core.statistics``, from one pass."""
+        return self.numbers(Normalisation.model_construct(kind=kind, kinds=()))
+
+    def numbers(self, rule: Normalisation) -> Normaliser:
+        """Those of the card, or the image's own: of the files as they are, or of what a model that sees a crop sees of them."""
+        return image_numbers(self.file if self.crop is None else self._part, rule)
+
+    def normalised_first(
+        self, normaliser: Normaliser, limits: np.ndarray | None = None
+    ) -> Normaliser:
+        """What is left to do to a window of ``read_with`` from now on: nothing where the card normalises before it
+        resamples. ``limits``: of ``Normalised``; None: measured where they are needed."""
+        if self.grid is None or not self.grid.normalised:
+            return normaliser
+        limits = self.limits(normaliser) if limits is None else limits
+        self._normalised = Normalised(normaliser, limits)
+        return self._normalised.rest
+
+    def limits(self, normaliser: Normaliser) -> np.ndarray | None:
+        """What values keep to that are normalised before they are resampled, from one pass; None where it needs none."""
+        normalised = self.grid is not None and self.grid.normalised
+        return limits_of(self._part, self.grid, normaliser) if self.grid and normalised else None
 
     def __enter__(self) -> Self:
         return self
@@ -313,6 +316,7 @@ def open_view(
         rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
         oriented   Oriented     the axes of the model
+        cropped    Cropped      the part of the image that the model sees
         resampled  Resampled    the grid of the model, by ``ImageSpec.grid`` and the card; of labels
                                 ResampledLabels, onto the grid of the image whose ``labels_of`` they are
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
@@ -330,7 +334,7 @@ def open_view(
             from seg_batch.io.sources.views.aligned import align_to_grid
 
             file = align_to_grid(file, grid)
-        view = View(file, card, spec.grid)
+        view = View(file, card, spec.grid, crop=spec.crop)
         if labels_of is not None and labels_of.grid and view.info.extent == labels_of.grid.source:
             view = View(file, card, labels_on=labels_of.grid)
         opened.pop_all()

@@ -6,7 +6,8 @@ the Right, Anterior, Superior). The output of the model goes back by the exact i
 
     native (z, y, x) --flip, transpose--> view (z, y, x) --model--> --transpose, flip--> native
 
-Only the closest axes are matched; an oblique volume stays oblique, nothing is resampled.
+Only the closest axes are matched; an oblique volume stays oblique, nothing is resampled. ``stored`` is no
+orientation: the axes of the file as they are, and as far as numbers follow (``stored:1,0,2``) in their order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from seg_batch.config.card import STORED
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Affine16, RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
@@ -27,7 +29,8 @@ class Oriented:
     """A source in view space. A raster has no anatomy: its view is the source itself.
 
     ``info``: extent, chunk and georef as the view has them. ``orientation``: three letters, one
-    of L/R, P/A, I/S each, in any order; ``ValueError`` otherwise.
+    of L/R, P/A, I/S each, in any order; or ``stored``, ``z, y, x`` as SimpleITK's arrays have them, where numbers say
+    which axis of the file each axis of the view shows; ``ValueError`` otherwise.
     """
 
     def __init__(self, source: Source, orientation: str = "RAS") -> None:
@@ -106,6 +109,14 @@ class Oriented:
 
 def _steps(affine: np.ndarray, orientation: str) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """For each view axis ``z, y, x``: the native axis it shows, and whether it runs backwards."""
+    stored, _, order = orientation.partition(":")
+    if stored == STORED:
+        shown = tuple(map(int, order.split(","))) if order else (0, 1, 2)
+        if sorted(shown) != [0, 1, 2]:
+            raise ValueError(
+                f"orientation {orientation!r} must name each of the axes 0, 1 and 2 once"
+            )
+        return shown, (False,) * 3
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
     letters = orientation.upper()

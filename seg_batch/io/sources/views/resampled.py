@@ -11,6 +11,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import refined
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.views.before_grid.normalised import Normalised
 from seg_batch.io.sources.views.model_grid import ModelGrid
 
 PART_BYTES = 64 << 20
@@ -58,9 +59,18 @@ def in_parts(box: Box, size: Callable[[Box], int], read: Callable[[Box], Pixels]
     return Pixels(values, np.concatenate([*masks], axis), first.scale, first.offset)
 
 
-def on_grid(pixels: Pixels, grid: ModelGrid, window: Box, box: Box) -> Pixels:
-    """The pixels of ``box`` of the grid, of those that the image has in ``window``."""
+def on_grid(
+    pixels: Pixels, grid: ModelGrid, window: Box, box: Box, first: Normalised | None = None
+) -> Pixels:
+    """The pixels of ``box`` of the grid, of those that the image has in ``window``; ``first``: what is done to these
+    before."""
+    if not grid.resampled:
+        return pixels[box.slices(window.start)]
+    if first is not None:
+        pixels = first.before(pixels)
     values, valid = grid.values(pixels.values, pixels.valid, window, box)
+    if first is not None:
+        first.limit(values, valid, grid, box)
     return Pixels(values, valid, pixels.scale, pixels.offset)
 
 

@@ -110,3 +110,33 @@ def test_a_raster_is_its_own_view(tiff):
     assert view.to_native(box) == view.to_view(box) == box
     np.testing.assert_array_equal(view.read(box).values, source.read(box).values)
     np.testing.assert_array_equal(view.from_view(values[0, 1:4, 2:6]), values[0, 1:4, 2:6])
+
+
+TRANSPOSES = [*itertools.permutations(range(3))]
+
+
+@pytest.mark.parametrize("order", TRANSPOSES)
+def test_stored_axes_are_those_of_an_array_of_simpleitk(sources, order):
+    own = sources["PIR"]
+    view = Oriented(own, "stored" if order == (0, 1, 2) else f"stored:{','.join(map(str, order))}")
+    array = own.read(Box.whole(own.info.extent)).values[..., 0]
+    seen = view.read(Box.whole(view.info.extent)).values[..., 0]
+    np.testing.assert_array_equal(seen, array.transpose(order))
+    np.testing.assert_array_equal(view.from_view(seen), array)
+    sizes = own.info.georef.spacing_mm
+    assert view.info.georef.spacing_mm == pytest.approx([sizes[k] for k in order])
+
+
+@pytest.mark.parametrize("order", TRANSPOSES)
+def test_letters_say_a_transpose_of_a_reoriented_array(sources, order):
+    """As nnU-Net's reader has it: turned to RAS, axes z, y, x, then transposed."""
+    letters = "".join("SAR"[k] for k in reversed(order))
+    view = Oriented(sources["PIR"], letters)
+    seen = view.read(Box.whole(view.info.extent)).values[..., 0]
+    np.testing.assert_array_equal(seen, ANATOMY.T.transpose(order))
+
+
+@pytest.mark.parametrize("orientation", ["stored:0,0,1", "stored:0,1", "stored:1,2,3", "RASS"])
+def test_what_names_no_axes_is_refused(sources, orientation):
+    with pytest.raises(ValueError, match="must name"):
+        Oriented(sources["RAS"], orientation)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import re
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import IO, Any, Literal
 
 from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.text import visible
 from seg_batch.core.units import show_bytes
 
 MOST_MEMBERS = 1000
@@ -53,14 +56,34 @@ def members(file: IO[bytes], where: str, most_bytes: int) -> Iterator[Member]:
     for count, member in enumerate(found):
         if count == MOST_MEMBERS:
             raise InputError(
-                f"{where} holds more than {MOST_MEMBERS} files, and a bundle has a few: pack the bundle alone"
+                f"{where} holds more than {MOST_MEMBERS} files, and a model has a few: pack it alone"
             )
         yield member
 
 
+def path_inside(member: Member, where: str) -> tuple[str, ...]:
+    """The path of a member, which stays inside and is no link; InputError otherwise."""
+    name = visible(member.name[:200])
+    if member.kind not in ("file", "folder"):
+        raise InputError(
+            f"{where}: {name} is a {member.kind}, which may lead anywhere: pack plain files"
+        )
+    parts = PurePosixPath(member.name).parts  # without "."
+    outside = (
+        member.name.startswith("/") or ".." in parts or re.search(r"[\\:\x00-\x1f]", member.name)
+    )
+    if outside:
+        raise InputError(
+            f"{where}: the path {name} leads outside of the bundle: pack it with plain names"
+        )
+    if any(len(part.encode("utf-8", "replace")) > 200 for part in parts):
+        raise InputError(f"{where}: {name[:60]}... is too long a name: shorten it")
+    return parts
+
+
 def _in_zip(file: IO[bytes], where: str) -> Iterator[Member]:
     with _sound(where):
-        archive = zipfile.ZipFile(_Bounded(file))  # type: ignore[arg-type]
+        archive = zipfile.ZipFile(Bounded(file))  # type: ignore[arg-type]
         infos = archive.infolist()
     for info in infos:
         if info.flag_bits & 1:
@@ -82,7 +105,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> Literal["file", "folder", "link", "devic
 
 
 def _in_tar(file: Any, where: str, most_bytes: int) -> Iterator[Member]:
-    bounded = _Bounded(file, most_bytes + _SLACK_BYTES)
+    bounded = Bounded(file, most_bytes + _SLACK_BYTES)
     with _sound(where):
         archive = tarfile.TarFile(fileobj=bounded)  # type: ignore[arg-type]
     while True:
@@ -121,7 +144,7 @@ def _reader(opened: Callable[[], Any], where: str) -> Callable[[], Iterator[byte
     return chunks
 
 
-class _Bounded:
+class Bounded:
     """A file of which no reader takes much at once, nor anything beyond ``most_bytes``."""
 
     mode = "rb"

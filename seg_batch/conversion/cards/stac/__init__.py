@@ -1,0 +1,1 @@
+"""STAC items with the Machine Learning Model extension."""
