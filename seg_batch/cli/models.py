@@ -8,11 +8,11 @@ import typer
 from typer.core import TyperGroup
 
 from seg_batch.cli.model_commands.bench import bench
+from seg_batch.cli.model_commands.check import check
 from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.registry.engines import AUTO
 
 SHOW = "show-one"
 
@@ -91,26 +91,5 @@ def import_(
 
 
 app.command("import")(spread(import_))
-
-
-@app.command()
-def check(
-    context: typer.Context,
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="By name or path.")],
-    engine: Annotated[
-        str, typer.Option(help="The engine that is tried; auto: each that is here.")
-    ] = AUTO,
-    as_json: Json = False,
-) -> None:
-    """Run the test patch of a bundle on the engines here, against what it gave when it was made; status 3 where one differs."""
-    from seg_batch.conversion.test_tensor import check as run
-    from seg_batch.conversion.test_tensor import lines
-
-    result = run(bundle, engine)
-    assert context.parent is not None
-    show(result, lines, as_json or context.parent.params["as_json"])
-    raise typer.Exit(result["status"])
-
-
-for word, command in {**COMMANDS, "bench": bench}.items():
+for word, command in {**COMMANDS, "bench": bench, "check": check}.items():
     app.command(word)(command)

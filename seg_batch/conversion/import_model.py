@@ -6,6 +6,7 @@ classes. The rest is found in the model and checked by running it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
 from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
+
+SHOWN = 3  # of layers that see the whole patch
 
 
 def import_model(
@@ -82,7 +85,7 @@ def imported_lines(result: dict[str, Any]) -> list[str]:
         f"{len(card['classes'])} classes, patch {by}{grid}, {gigaflop:.3g} GFLOP per patch",
         f"normalisation {card['normalisation']['kind']}: {_MEANING[card['normalisation']['kind']]}",
         *result["notes"],
-        *card["architecture"].get(WHOLE_PATCH, ()),
+        *_some(card["architecture"].get(WHOLE_PATCH, ())),
         *(
             [f"predictions take this patch alone: {card['patch_fixed']}"]
             if card["patch_fixed"]
@@ -90,6 +93,12 @@ def imported_lines(result: dict[str, Any]) -> list[str]:
         ),
         result["path"],
     ]
+
+
+def _some(layers: Sequence[str]) -> list[str]:
+    """The first layers, and how many more there are; the card has all."""
+    more = len(layers) - SHOWN
+    return [*layers[:SHOWN], *([f"and {more} more layers like these"] if more > 0 else [])]
 
 
 _MEANING = {

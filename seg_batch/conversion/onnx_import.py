@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_batch.config.card import Compute, ModelCard
+from seg_batch.config.card import WHOLE_PATCH, Compute, ModelCard
 from seg_batch.config.card_parts.network import Network, Output, Tensors
 from seg_batch.conversion import real_pass, test_tensor
 from seg_batch.conversion.bundle_folder import write_card
@@ -178,7 +178,7 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     with _told_of(file, weights):
         network = opened(weights, file.tensors)
     patch = _patch(network, where, fields)
-    costs = _costs(network, patch, where)
+    costs = _costs(network, patch, where, fields)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
     with _told_of(file, weights):
         run = _raw(weights, file.tensors)
@@ -217,7 +217,7 @@ def _told_of(file: _File, place: Path) -> Iterator[None]:
         ) from None
 
 
-def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
+def _costs(network: PatchNetwork, patch: Shape, where: str, fields: Fields) -> Fields:
     """What a patch needs; InputError where that is more than this machine has."""
     try:
         needed, flops = network.activation_bytes(patch), network.flops(patch)
@@ -231,7 +231,20 @@ def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
             f"a patch of {_comma(patch)} needs {units.show_bytes(needed)} to run, this machine has "
             f"{units.show_bytes(memory)}: use a smaller --patch"
         )
-    return {"compute": Compute(activation_bytes=needed, flops=flops)}
+    return {
+        "compute": Compute(activation_bytes=needed, flops=flops),
+        "architecture": {**fields.get("architecture", {}), **_seen(network, patch)},
+    }
+
+
+def _seen(network: PatchNetwork, patch: Shape) -> dict[str, Any]:
+    """The layers that see the whole patch, or the receptive field where that is known."""
+    from seg_batch.nn.analysis.onnx.dependence import global_layers, receptive_field
+
+    if lines := [finding.line for finding in global_layers(network, patch)]:
+        return {WHOLE_PATCH: lines}
+    field = receptive_field(network, patch)
+    return {"receptive_field": list(field)} if all(field) else {}
 
 
 def _with_threshold(fields: Fields, outputs: int, where: str) -> Fields:

@@ -71,7 +71,6 @@ HOMONYMS = {
     ("cli/evaluate.py", "output"): "the folder of the page",
     ("cli/export.py", "output"): "the folder of the export",
     ("cli/main.py", "volume"): "of ``inspect``, which has no other of these",
-    ("cli/models.py", "engine"): "auto: all of them, one after the other",
     ("cli/models.py", "output"): "the bundle folder",
     ("cli/models.py", "name"): "the bundle that is shown",
     ("cli/run.py", "settings"): "over the workflow, not over the recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.conversion.import_model import import_model
 from seg_batch.core.errors import InputError
+from seg_batch.core.resources import DOCS
 from seg_batch.inference.bundles import find_bundle
 from seg_batch.nn.torch_conversion.process import VARIABLE
+from tests.support.files import segbatch
 
 pytestmark = pytest.mark.convert
 
@@ -108,3 +111,23 @@ def test_what_holds_no_network_or_code_is_refused(
     assert not list(tmp_path.iterdir())
     assert not list(files.rglob("touched"))
     assert not Path("touched").exists()
+
+
+def test_the_page_says_what_runs(files: Path, tmp_path: Path) -> None:
+    """The card and the commands of the page, on files of these names."""
+    page = (DOCS / "pytorch.md").read_text(encoding="utf-8")
+    (card,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my.yaml").write_text(card)
+    for name, source in (("traced.pt", "traced.pt"), ("exported.pt2", "fixed.pt2")):
+        (tmp_path / name).write_bytes((files / source).read_bytes())
+    lines = [line.partition("#")[0] for line in re.findall(r"^segbatch (.*)$", page, re.MULTILINE)]
+    imports = [line.split() for line in lines if "models import" in line and "onnx" not in line]
+    assert len(imports) == 2
+    python = os.environ[VARIABLE]
+    for words in imports:
+        bundle = tmp_path / f"bundle-{len(list(tmp_path.iterdir()))}"
+        values = {"my.yaml": tmp_path / "my.yaml", "my-bundle": bundle, "256,256": "32,32"}
+        values |= {"~/torch/bin/python": python, words[2]: tmp_path / words[2]}
+        ran = segbatch(*(values.get(word, word) for word in words))
+        assert ran.status == 0, ran.err
+        assert segbatch("models", "check", bundle).status == 0
