@@ -13,9 +13,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -28,6 +26,7 @@ from seg_batch.config.card_parts.channels import (
     Span,
     names_of,
 )
+from seg_batch.config.card_parts.compute import Compute
 from seg_batch.config.card_parts.network import AS_BEFORE, Network, Output, Tensors
 from seg_batch.config.card_parts.normalisation import Normalisation
 from seg_batch.config.card_parts.resampling import (
@@ -75,26 +74,6 @@ class SkipRule(CheckedValue):
 
     below: float
     label: int = 0
-
-
-class Compute(CheckedValue):
-    """The cost of one patch, measured when the bundle was made."""
-
-    activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
-    flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
-    weights_bytes: int = Field(
-        default=0, ge=0, description="of the file of a network; 0: few, as of our own"
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Cards of our own networks, and all that holds them, keep their bytes."""
-        values: dict[str, Any] = handler(self)
-        return (
-            values
-            if self.weights_bytes
-            else {k: v for k, v in values.items() if k != "weights_bytes"}
-        )
 
 
 class Border(CheckedValue):

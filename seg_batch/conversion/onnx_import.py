@@ -231,7 +231,8 @@ def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
             f"a patch of {_comma(patch)} needs {units.show_bytes(needed)} to run, this machine has "
             f"{units.show_bytes(memory)}: use a smaller --patch"
         )
-    return {"compute": Compute(activation_bytes=needed, flops=flops)}
+    weights_bytes = network.path.stat().st_size
+    return {"compute": Compute(activation_bytes=needed, flops=flops, weights_bytes=weights_bytes)}
 
 
 def _with_threshold(fields: Fields, outputs: int, where: str) -> Fields:
