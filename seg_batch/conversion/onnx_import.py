@@ -231,8 +231,9 @@ def _costs(network: PatchNetwork, patch: Shape, where: str, fields: Fields) -> F
             f"a patch of {_comma(patch)} needs {units.show_bytes(needed)} to run, this machine has "
             f"{units.show_bytes(memory)}: use a smaller --patch"
         )
+    weights_bytes = network.path.stat().st_size
     return {
-        "compute": Compute(activation_bytes=needed, flops=flops),
+        "compute": Compute(activation_bytes=needed, flops=flops, weights_bytes=weights_bytes),
         "architecture": {**fields.get("architecture", {}), **_seen(network, patch)},
     }
 

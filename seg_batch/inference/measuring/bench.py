@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +159,21 @@ def measure(model: Model, engine: str, precision: str, seconds: float) -> dict[s
     while (spent := time.perf_counter() - first) < seconds or not tiles:
         predictor(patches)
         tiles += batch
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "tiles": tiles,
         "seconds": spent,
         "start_s": first - start,
-        "memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+        "memory_bytes": _peak_bytes(),
     }
+
+
+def _peak_bytes() -> int:
+    """The most that this process ever had. On Linux ``ru_maxrss`` may be that of the process which started it."""
+    with suppress(OSError):
+        if line := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.M):
+            return int(line[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(folder: str, engine: str, precision: str, seconds: str) -> None:
