@@ -102,10 +102,10 @@ test-torch: $(STAMP)
 
 # The table is kept for machines of this kind by:  make bench KEEP=--keep
 bench bench-long: export SEGBATCH_DATA ?= ../shared/data
-bench: $(STAMP) .venv-peers/.installed
+bench: $(STAMP) .venv-peers/.installed .venv-torch/.installed
 	$(BIN)/python tests/benchmarks/all.py $(KEEP)
 
-bench-long: $(STAMP) .venv-peers/.installed
+bench-long: $(STAMP) .venv-peers/.installed .venv-torch/.installed
 	$(BIN)/python tests/benchmarks/all.py --long $(KEEP)
 
 # Real data: SEGBATCH_DATA names their folder, see seg_batch/data/samples/README.md.

@@ -73,7 +73,8 @@ def import_(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), or a results folder of nnU-Net.",
+            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), a results folder of nnU-Net; or a folder, .zip or "
+            "card of bioimage.io, MONAI or STAC MLM.",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],

@@ -43,6 +43,11 @@ def import_model(
         return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
     nnunet.require_none_of(options)
     with opened(Path(file)) as foreign:
+        if foreign is None and Path(file).is_dir():
+            raise InputError(
+                f"{file} is a folder with no results of nnU-Net and no card of a model (rdf.yaml, configs/metadata.json, an "
+                "item of STAC MLM): name the file of the model"
+            )
         fields = declared(options, path, {} if foreign is None else foreign.whole)
         source = Path(file) if foreign is None else foreign.model
         with writing_folder(path, overwrite, CARD) as folder:

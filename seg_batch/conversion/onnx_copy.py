@@ -69,6 +69,8 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
     network = Network(tensors, output, len(card.classes), card.background_index)
     image = test_tensor.noise(card)
     scores = raw(foreign_cards.seen_of(card, image))
+    held = describe(weights)
+    shape = held.input(tensors.input if tensors else "").shape
     file = ExportedFile.at(
         weights,
         form=card.format,
@@ -76,7 +78,8 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
         output=tensors.output if tensors else "",
         outputs=scores.shape[-1],
         layout=tensors.layout if tensors else "channels_last",
-        versions={"opset": describe(weights).opset},
+        single=shape is not None and shape[0] == 1,
+        versions={"opset": held.opset},
     )
 
     return foreign_cards.write(worlds, folder, card, file, image, finished(scores, network))

@@ -163,7 +163,7 @@ def tiles(region: SeenRegion, card: ModelCard, most: int) -> list[np.ndarray]:
     grid, rank = make_grid(region.extent, coarse, AS_TRAINED)
     patches = []
     for tile in _spread(list(grid.touching(region.box)), most):
-        box = tile.box
+        box = grid.seen(tile)
         window = box.intersection(Box.whole(region.extent))
         pixels = cut(region.read(window), window, box, region.extent)
         patch = region.normaliser(pixels)

@@ -14,7 +14,7 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import translate_os_errors, write_json
-from seg_batch.core.run_files import ADDED, CARD
+from seg_batch.core.run_files import ADDED, CARD, TEST
 from seg_batch.core.text import nearest, visible
 from seg_batch.inference.bundles import find_bundle, users_bundles
 from seg_batch.io.sinks.publish import writing_folder
@@ -89,6 +89,7 @@ def add(wish: Wish, callback: Callback) -> dict[str, Any]:
         "bytes": folder_bytes(path),
         **added,
         "archive_bytes": file and file.bytes,
+        "has_test": (path / TEST).is_file(),
         "left_out": unpacked.left_out,
         "otherwise": _otherwise(sought.card, summary_of(card)),
         "hides": [str(folder) for folder in namesakes(name, before=False)],

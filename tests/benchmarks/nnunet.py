@@ -1,19 +1,17 @@
 """Against nnU-Net's predictor, on its own trained network and from NIfTI to NIfTI: resampled to the spacing of its
 plans and back, windows that overlap by half, Gaussian weights, each as a command from start to end.
 
-Our side is a bundle made here: the same network layer by layer in Keras, with the weights of the checkpoint, so that
-both compute the same operations per voxel, and the maps can be compared (on one patch their labels are equal;
-over an image windows lie elsewhere, which that network's normalisation depends on). Its instance normalisation looks at
-the whole patch, so no other patch than that of its plans can be chosen.
+Our side is its results folder, imported by ``models import``: the same network on the same tiles, so that the labels can be compared.
+Its instance normalisation looks at the whole patch, so no other patch than that of its plans can be chosen.
 
 Two tasks: a part of a real head (MNI152) without mirroring, as it comes and with torch.compile; a folder of small volumes,
-the hippocampus' test cases, as it comes, which is with mirroring.
+the hippocampus' test cases, as it comes, which is with mirroring. More cases than there are begin anew.
 
 ``python tests/benchmarks/nnunet.py [--cases 12] [--size 112,128,112] [--only head compiled folder]``
 """
 
 import argparse
-import json
+import os
 import shutil
 import sys
 import tempfile
@@ -24,116 +22,27 @@ import numpy as np
 from monai_volume import cropped
 from peers import report, require_peers
 from spacing import HIPPOCAMPUS, names
-from timing import DATA, PEERS, SEGBATCH, Ran, measured, run_command
+from timing import DATA, PEERS, ROOT, SEGBATCH, Ran, measured, show
 
-from seg_batch.config.card import ModelCard, Resampling
-from seg_batch.core.files import sha256
 from seg_batch.inference.bundles import find_bundle
-from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
-from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import load_predictor
 
 RESULTS = DATA / "nnunet_hippocampus" / "Dataset004_Hippocampus"
 TRAINED = RESULTS / "nnUNetTrainer_5epochs__nnUNetPlans__3d_coarse"
-CONFIGURATIONS = ("3d_coarse", "3d_fullres")  # the second says what the first leaves out
-EPSILON, SLOPE = 1e-5, 0.01
-type Weights = dict[str, np.ndarray]
-
-
-def plans() -> dict:
-    known = json.loads((TRAINED / "plans.json").read_text())["configurations"]
-    return known[CONFIGURATIONS[1]] | known[CONFIGURATIONS[0]]
-
-
-def as_keras(weight: np.ndarray) -> np.ndarray:
-    """Kernels of (transposed) convolutions; torch's axes z, y, x are x, y, z here."""
-    return weight.transpose(range(weight.ndim)[::-1])
-
-
-class PlainUNet:
-    """nnU-Net's PlainConvUNet in Keras, with given weights."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights, self._values = weights, list[tuple[keras.Layer, list[np.ndarray]]]()
-
-    def build(self, shape: tuple[int, ...], stages: int) -> keras.Model:
-        image = x = keras.Input((*shape, 1), name="image")
-        skips = []
-        for i in range(stages):
-            x = self._unit(f"encoder.stages.{i}.0.convs", x, strided=i > 0)
-            skips.append(x)
-        for i, skip in enumerate(reversed(skips[:-1])):
-            lifted = self._layer(
-                f"decoder.transpconvs.{i}",
-                x,
-                keras.layers.Conv3DTranspose,
-                kernel_size=2,
-                strides=2,
-            )
-            x = keras.layers.Concatenate()([lifted, skip])
-            x = self._unit(f"decoder.stages.{i}.convs", x)
-        x = self._layer(f"decoder.seg_layers.{stages - 2}", x, keras.layers.Conv3D, kernel_size=1)
-        model = keras.Model(image, keras.layers.Softmax()(x))
-        for layer, values in self._values:
-            layer.set_weights(values)
-        return model
-
-    def _unit(self, name: str, x: keras.KerasTensor, strided: bool = False) -> keras.KerasTensor:
-        """Two convolutions, each normalised over the patch."""
-        for k in range(2):
-            part, strides = f"{name}.{k}", 2 if strided and k == 0 else 1
-            before = (1, 1) if strides == 1 else (1, 0)  # torch pads before as after
-            x = keras.layers.ZeroPadding3D((before,) * 3)(x)
-            x = self._layer(f"{part}.conv", x, keras.layers.Conv3D, kernel_size=3, strides=strides)
-            norm = keras.layers.GroupNormalization(groups=-1, epsilon=EPSILON)
-            x = norm(x)
-            scale, offset = (self._weights[f"{part}.norm.{kind}"] for kind in ("weight", "bias"))
-            self._values.append((norm, [scale, offset]))
-            x = keras.layers.LeakyReLU(negative_slope=SLOPE)(x)
-        return x
-
-    def _layer(
-        self, name: str, x: keras.KerasTensor, kind: type[keras.Layer], **options: int
-    ) -> keras.KerasTensor:
-        bias = self._weights[f"{name}.bias"]
-        layer = kind(filters=len(bias), **options)
-        x = layer(x)
-        self._values.append((layer, [as_keras(self._weights[f"{name}.weight"]), bias]))
-        return x
+CONVERTER = ROOT / ".venv-torch" / "bin" / "python"  # make test-torch builds it
 
 
 def bundle(folder: Path) -> Path:
-    """What an import of the results folder would make."""
-    folder.mkdir()
-    side = Path(__file__).parent / "torch_side" / "nnunet_weights.py"
-    checkpoint = TRAINED / "fold_0" / "checkpoint_final.pth"
-    run_command([str(PEERS / "python"), str(side), str(checkpoint), str(folder / "weights.npz")])
-    told = plans()
-    patch, spacing = tuple(told["patch_size"][::-1]), tuple(told["spacing"][::-1])
-    stages = told["architecture"]["arch_kwargs"]["n_stages"]
-    with np.load(folder / "weights.npz") as weights:
-        model = PlainUNet(dict(weights)).build(patch, stages)
-    model.save(folder / "model.keras")
-    classes = json.loads((TRAINED / "dataset.json").read_text())["labels"]
-    card = ModelCard(
-        name="nnunet-hippocampus",
-        kind="volume",
-        rank=3,
-        channels=("MRI",),
-        classes=[{"id": i, "name": name} for name, i in classes.items()],
-        patch=patch,
-        overlap=tuple(side // 2 for side in patch),
-        spacing_mm=spacing,
-        resampling=Resampling(down="cubic"),
-        normalisation={"kind": "source"},
-        compute={
-            "activation_bytes": activation_bytes(model, patch),
-            "flops": forward_flops(model, patch),
-        },
-        weights_sha256=sha256(folder / "model.keras"),
+    """The results folder as a bundle; $SEGBATCH_TORCH_PYTHON counts before the environment of the tests."""
+    python = os.environ.get("SEGBATCH_TORCH_PYTHON") or str(CONVERTER)
+    ran = measured(
+        [*SEGBATCH, "models", "import", str(TRAINED), "-o", str(folder), "--torch-python", python]
     )
-    (folder / "card.json").write_text(card.model_dump_json(indent=2))
-    load_predictor(folder / "model.keras", engine="openvino")  # converted, once for all runs
+    show("nnunet, import", f"{ran.seconds:.1f} s", sides={"segbatch": ran.costs})
+    card = find_bundle(folder).card
+    load_predictor(
+        folder / "model.onnx", engine="openvino", network=card.network
+    )  # compiled, once for all runs
     return folder
 
 
@@ -149,7 +58,7 @@ class Task:
 
     def ours(self, tta: str) -> Ran:
         out = self.work / "ours"
-        options = ["--taper", "gaussian", "--tta", tta, "--force", "--overwrite", "--quiet"]
+        options = ["--tta", tta, "--force", "--overwrite", "--quiet"]
         files = ["predict", *map(str, self.images), "-o", f"{out}/", "--model", str(self.model)]
         return measured([*SEGBATCH, *files, *options])
 
@@ -213,6 +122,14 @@ def compare(name: str, task: Task, tta: str, options: tuple[str, ...], **env: st
     )
 
 
+def copied(cases: list[str], k: int, work: Path) -> Path:
+    """The ``k``-th image: a case under a name of its own."""
+    case = cases[k % len(cases)]
+    to = work / f"{case}-{k}.nii.gz"
+    shutil.copy(HIPPOCAMPUS / "images" / f"{case}.nii.gz", to)
+    return to
+
+
 def main() -> None:
     if not TRAINED.is_dir():
         sys.exit("no real data: set SEGBATCH_DATA")
@@ -233,9 +150,9 @@ def main() -> None:
         if "compiled" in asked.only:
             compare("nnunet, head, compiled", head, "none", plain, nnUNet_compile="true")
         if "folder" in asked.only:
-            cases = names(find_bundle("hippocampus-mri").card, "test")[: asked.cases]
-            images = [HIPPOCAMPUS / "images" / f"{case}.nii.gz" for case in cases]
-            compare("nnunet, folder", Task(images, model, work / "folder"), "flips", ())
+            cases = names(find_bundle("hippocampus-mri").card, "test")
+            images = [copied(cases, k, work) for k in range(asked.cases)]
+            compare("nnunet, folder", Task(images, model, work / "folder"), "auto", ())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seg_batch.config.card import ModelCard
-from seg_batch.conversion.nnunet.card import card_of
+from seg_batch.conversion.nnunet.card import card_of, not_held
 from seg_batch.conversion.nnunet.reading import Dataset, Fingerprint, Plans, checked, configuration
 from seg_batch.core.errors import InputError
 from tests.support import nnunet_results as small
@@ -274,3 +274,17 @@ def test_what_is_not_resampled_has_no_size() -> None:
     one = small.plans(small.configuration(resampling_fn_data="no_resampling_hack"))
     with pytest.raises(InputError, match="images alone or scores alone"):
         card(one)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "masked", "told"),
+    [
+        ("ZScoreNormalization", True, 1),
+        ("ZScoreNormalization", False, 0),
+        ("NoNormalization", True, 0),
+    ],
+)
+def test_holes_in_masks_are_told(scheme: str, masked: bool, told: int) -> None:
+    of_it = small.configuration(normalization_schemes=[scheme], use_mask_for_norm=[masked])
+    read = checked(small.plans(of_it), Plans, "plans.json")
+    assert len(not_held(configuration(read, small.CONFIGURATION, "plans.json"))) == told

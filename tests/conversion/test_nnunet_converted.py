@@ -90,6 +90,21 @@ def test_each_fold_is_a_network_of_the_bundle(tmp_path: Path) -> None:
         assert np.allclose(run(tmp_path / "bundle", patch, fold), scores, atol=1e-3)
 
 
+def test_regions_have_an_output_each_and_the_background_has_none(tmp_path: Path) -> None:
+    parts = {"background": 0, "whole": [1, 2], "core": 2}
+    data = small.dataset(labels=parts, regions_class_order=[1, 2])
+    folder = trained(tmp_path / "t", {"outputs": 2}, dataset=data)
+    import_model(folder, tmp_path / "bundle", ImportOptions())
+    card = read_card(tmp_path / "bundle")
+    patch, scores = expected(folder, 0)
+    assert scores.shape[1] == 2
+    assert np.allclose(run(tmp_path / "bundle", patch), scores, atol=1e-3)
+    assert ([c.name for c in card.classes], card.background) == (["background", "whole", "core"], 0)
+    with np.load(tmp_path / "bundle" / "test.npz") as test:
+        assert test["output"].shape[-1] == 3
+        assert not test["output"][..., 0].any()  # the logit of the threshold
+
+
 def refusal(tmp_path: Path, *folds: dict[str, Any], **files: Any) -> str:
     folder = trained(tmp_path / "t", *folds, **files)
     with pytest.raises(InputError) as refused:

@@ -151,10 +151,12 @@ def test_one_at_a_time(tmp_path: Path, refuses: Refuses) -> None:
 
 
 def test_the_command(tmp_path: Path, home: Path, said: Said) -> None:
-    archive = zipped(tmp_path / "a.zip", {**files_of(description="\x1b[31mred"), "x.docx": b""})
+    more = {"x.docx": b"", "test.npz": b"n"}
+    archive = zipped(tmp_path / "a.zip", {**files_of(description="\x1b[31mred"), **more})
     lines = said("models", "add", str(archive), "--name", "mine").splitlines()
     assert "SHA-256 " in lines[0]
     assert lines[1] == "left out, since bundles have no such files: x.docx"
+    assert lines[-2] == "it has a test patch: segbatch models check mine runs it here"
     assert lines[-1] == str(home / "mine")
     assert "\x1b" not in "".join(lines)
     assert json.loads(said("models", "--json", "add", str(archive)))["name"] == "toy"

@@ -55,6 +55,8 @@ def added_lines(facts: dict[str, Any]) -> list[str]:
         names = ", ".join(facts["left_out"][:5]) + (", ..." if len(facts["left_out"]) > 5 else "")
         lines.append(f"left out, since bundles have no such files: {shown(names)}")
     lines += [f"{facts['name']}  ({kind_of(card, facts['bytes'])})", *card_lines(card)]
+    if facts["has_test"]:
+        lines.append(f"it has a test patch: segbatch models check {facts['name']} runs it here")
     lines += [f"the index says otherwise: {shown(text)}" for text in facts["otherwise"]]
     lines += [f"it hides {shown(path)}" for path in facts["hides"]]
     lines += [f"it is hidden by {shown(path)}, which comes first" for path in facts["hidden_by"]]

@@ -64,7 +64,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove a bundle that was added, once more asked for; others stay."""
+    """Remove a bundle that was added; asks first."""
     from seg_batch.cli.display.library_lines import removed_lines
     from seg_batch.library.add import remove_bundle
     from seg_batch.library.users_folder import removable

@@ -43,6 +43,8 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
 }
+# What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
+BEFORE_AUTO = {"taper": "hann", "tta": "none"}
 # Words, never a line for a shell.
 Command = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
@@ -82,7 +84,7 @@ class Workflow(CheckedValue):
     def sha256(self) -> str:
         """Digest of all keys that products depend on: a run is resumed only with the same."""
         plain = self.to_json()
-        made_of = json.dumps(_without_force({key: plain[key] for key in MADE_OF}), sort_keys=True)
+        made_of = json.dumps(_as_before({key: plain[key] for key in MADE_OF}), sort_keys=True)
         return hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -115,11 +117,18 @@ class Workflow(CheckedValue):
         return self
 
 
-def _without_force(plain: Any) -> Any:
-    """Without the key that changes no product."""
+def _as_before(plain: Any) -> Any:
+    """Without the key that changes no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
     if isinstance(plain, dict):
-        return {key: _without_force(value) for key, value in plain.items() if key != "force"}
-    return [_without_force(value) for value in plain] if isinstance(plain, list) else plain
+        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key != "force"}
+    return [_as_before(value) for value in plain] if isinstance(plain, list) else plain
+
+
+def _said(key: str, value: Any) -> Any:
+    """``value``; of a key that may be ``auto`` what stood for that before. Who asks for just this asks for it of any model."""
+    if key not in BEFORE_AUTO or value not in ("auto", BEFORE_AUTO[key]):
+        return value
+    return BEFORE_AUTO[key] if value == "auto" else f"{value}, as asked for"
 
 
 def _without_later(plain: Any) -> Any:

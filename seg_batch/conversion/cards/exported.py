@@ -11,7 +11,7 @@ from typing import Any
 @dataclass(frozen=True)
 class ExportedFile:
     """``form``: its format, by the name in ``--to``. ``input`` and ``output``: the names of its tensors; ``outputs``:
-    how many scores it gives per voxel; ``versions``: of what wrote it, such as ``opset``."""
+    how many scores it gives per voxel; ``single``: it takes one patch at once; ``versions``: of what wrote it, such as ``opset``."""
 
     form: str
     name: str
@@ -21,6 +21,7 @@ class ExportedFile:
     output: str = "scores"
     outputs: int = 0
     layout: str = "channels_last"
+    single: bool = False
     versions: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

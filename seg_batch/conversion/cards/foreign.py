@@ -94,6 +94,8 @@ class Foreign:
         facts = {"world": self.world, "document": self.document.name, "file": self.model.name}
         about = {"credits": list(self.credits), "not_carried": list(self.not_carried)}
         said = {key: value for key, value in self.fields.items() if key != "multiple"}
+        if self.model.suffix == ".keras" and said.get("tensors") == {"layout": "channels_last"}:
+            del said["tensors"]  # Keras says it itself
         return {**said, "origin": {**facts, **about}}
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from seg_batch.config.card import ModelCard
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.conversion import onnx_import, test_tensor
-from seg_batch.conversion.nnunet.card import card_of
+from seg_batch.conversion.nnunet.card import card_of, not_held
 from seg_batch.conversion.nnunet.folder import (
     Checkpoint,
     Folds,
@@ -91,6 +91,7 @@ def into(
         made = Path(scratch)
         trained = _converted(results, made, options.torch_python)
         chosen = configuration(results.plans, trained.configuration, str(source / PLANS))
+        lost = [*left_out(source), *not_held(chosen)]
         card = card_of(
             results.plans,
             chosen,
@@ -101,7 +102,7 @@ def into(
             description=options.description,
             licence=options.licence,
             training_data=_training_data(results),
-            origin=_origin(results, trained, options.checkpoint),
+            origin=_origin(results, trained, options.checkpoint, lost),
             architecture={"nnunet": chosen.architecture.name},
         )
         networks = [
@@ -116,7 +117,7 @@ def into(
         _taken(results, trained, options.checkpoint),
         *notes,
         *trained.notes,
-        *left_out(source),
+        *lost,
     )
 
 
@@ -255,7 +256,10 @@ def _training_data(results: Results) -> str:
     return "; ".join(text for text in (results.plans.dataset_name, said.reference, licence) if text)
 
 
-def _origin(results: Results, trained: Trained, checkpoint: Checkpoint) -> dict[str, Any]:
+def _origin(
+    results: Results, trained: Trained, checkpoint: Checkpoint, lost: list[str]
+) -> dict[str, Any]:
+    """What the bundle was made of, and what is ``lost``."""
     made_of = {
         "dataset": results.plans.dataset_name,
         "trainer": trained.trainer,
@@ -268,7 +272,7 @@ def _origin(results: Results, trained: Trained, checkpoint: Checkpoint) -> dict[
         "reader": results.plans.image_reader_writer,
         "torch": trained.torch,
     }
-    return {"nnunet": made_of, "left_out": left_out(results.folder)}
+    return {"nnunet": made_of, "left_out": lost}
 
 
 def _taken(results: Results, trained: Trained, checkpoint: Checkpoint) -> str:

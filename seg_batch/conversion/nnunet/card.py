@@ -72,6 +72,17 @@ def card_of(
     )
 
 
+def not_held(chosen: Configuration) -> list[str]:
+    """What nnU-Net does to images of this configuration and a card does not say, in words."""
+    pairs = zip(chosen.normalization_schemes, chosen.use_mask_for_norm, strict=True)
+    if "nonzero" not in [_kind(*pair) for pair in pairs]:
+        return []
+    return [
+        "voxels of 0 that lie inside the others are normalised by nnU-Net, and stay 0 here: labels differ where an image has "
+        "such holes"
+    ]
+
+
 def _classes(dataset: Dataset) -> dict[str, Any]:
     """Classes, and how labels are made of scores."""
     both = {"gives": "logits", "blend": "logits"}

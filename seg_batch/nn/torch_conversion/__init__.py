@@ -6,5 +6,6 @@ another installation. Torch is never imported here, and the scripts import nothi
 ``safe_archive``             what a file is, and that it runs no code
 ``run_script``               what runs there: calls a script and prints what it answers
 ``torchscript_script``       TorchScript, ``.pt2`` and pickled checkpoints
+``nnunet_script``            networks of nnU-Net, from their plans and checkpoints
 ===========================  ==========================================================
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -19,6 +20,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow import Workflow, read
 from seg_batch.config.workflow.fields import next_time
 from seg_batch.config.workflow.paths import ReadingContext, expanded
+from seg_batch.config.workflow.schema import MADE_OF
 from seg_batch.core.errors import WorkflowError
 
 WORKFLOWS = Path(__file__).parents[3] / "workflows"
@@ -101,6 +103,17 @@ def test_only_what_products_are_made_of_counts_for_going_on(tmp_path: Path) -> N
         assert read(path, [same], env={"OUT": "/o"}).sha256 == digest
     for other in ("model=three", "options.tta=none", "post=none", "outputs.pattern='{name}'"):
         assert read(path, [other], env={"OUT": "/o"}).sha256 != digest
+
+
+def test_auto_is_what_a_run_of_before_was_begun_with(tmp_path: Path) -> None:
+    """The digest is as if the defaults were still hann and none; who names these is told apart."""
+    path = written(tmp_path, "inputs: a.tif\noutputs: /o\n")
+    plain = {key: read(path).to_json()[key] for key in MADE_OF}
+    plain["options"] |= {"taper": "hann", "tta": "none"}
+    before = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    assert read(path).sha256 == before
+    asked = ["options.taper=hann", "options.tta=none", "options.taper=linear"]
+    assert len({before, *(read(path, [one]).sha256 for one in asked)}) == 4
 
 
 def test_settings_are_put_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,10 @@ def test_a_bundle_of_monai_becomes_one_of_ours(tmp_path: Path) -> None:
 def test_an_unknown_world_is_refused(tmp_path: Path, cards: str) -> None:
     with pytest.raises(InputError, match="is no world"):
         export("landsat8-landcover", "onnx", tmp_path / "out", cards=cards)
+
+
+def test_a_folder_of_nothing_known_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    with pytest.raises(InputError, match=r"no card of a model \(rdf.yaml"):
+        imported(tmp_path / "source", tmp_path / "bundle")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]

@@ -46,6 +46,8 @@ ELSEWHERE = {
     "nn/export/keras_file.py": "the library's version, by its name",
     "nn/safe_config.py": "modules of layers",
     "library/check.py": "formats of weights",
+    "conversion/cards/bioimageio/writing.py": "what other cards call formats",
+    "conversion/cards/stac/writing.py": "what other cards call formats",
     "conversion/export.py": "formats of weights and of exports",
     "conversion/keras_import.py": "formats of weights",
     "training/write_bundle.py": "a model is checked on what trained it",

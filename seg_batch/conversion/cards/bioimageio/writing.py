@@ -109,7 +109,7 @@ def _units(card: ModelCard) -> list[dict[str, Any]]:
 
 def _in_order(file: ExportedFile, channel: dict[str, Any], space: list[Any]) -> list[Any]:
     order = [channel, *space] if file.layout == "channels_first" else [*space, channel]
-    return [{"type": "batch"}, *order]
+    return [{"type": "batch", **({"size": 1} if file.single else {})}, *order]
 
 
 def _input(card: ModelCard, file: ExportedFile, hashes: dict[str, str]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _axes(file: ExportedFile, channel: str) -> list[str]:
 
 def _shape(file: ExportedFile, sides: tuple[int, ...], channels: int) -> list[int]:
     order = [channels, *sides] if file.layout == "channels_first" else [*sides, channels]
-    return [-1, *order]
+    return [1 if file.single else -1, *order]
 
 
 def _input(card: ModelCard, file: ExportedFile) -> dict[str, Any]:
