@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -139,6 +140,10 @@ class ModelCard(CheckedValue):
         default="stride",
         description="one stride, the last tile moved back; or all steps alike, as in nnU-Net",
     )
+    lead: tuple[NonNegativeInt, ...] | None = Field(
+        default=None,
+        description="voxels per axis by which the first tile begins before the image and the last ends after it",
+    )
     tta: str = Field(default="none", description="the views that are averaged where no option says")
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
     post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
@@ -183,7 +188,7 @@ class ModelCard(CheckedValue):
             raise ValueError("two classes share an id")
         if self.rank is not None and self.rank not in RANKS[self.kind]:
             raise ValueError(f"a {self.rank}-D model can't be of kind {self.kind}")
-        for name in ("patch", "multiple", "overlap", "margin"):
+        for name in ("patch", "multiple", "overlap", "margin", "lead"):
             value = getattr(self, name)
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
@@ -201,7 +206,9 @@ class ModelCard(CheckedValue):
         lengths = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and lengths != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
-        check_blending(self.output, self.patch, self.background_index, self.taper, self.tta)
+        check_blending(
+            self.output, self.patch, self.lead, self.background_index, self.taper, self.tta
+        )
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 

@@ -125,7 +125,8 @@ class Axis:
     """One axis of a grid: the starts and the trusted parts of its tiles, in voxels.
 
     ``starts = 0, stride, 2 stride, ...``, and the last one is moved back to end at the extent; ``even``: the steps between
-    tiles are alike instead, as nnU-Net has them. ``before``: voxels by which a tile longer than the extent begins before it.
+    tiles are alike instead, as nnU-Net has them. ``before``: voxels by which a tile longer than the extent begins before it;
+    ``lead``: by which the first begins before it, and the last ends after it, whatever their length.
     """
 
     extent: int
@@ -134,6 +135,7 @@ class Axis:
     margin: int
     even: bool = False
     before: int = 0
+    lead: int = 0
 
     def __post_init__(self) -> None:
         if self.extent < 1 or self.patch < 1:
@@ -147,14 +149,17 @@ class Axis:
                 f"margin {self.margin} on both sides of a seam needs an overlap of at least "
                 f"{2 * self.margin}, not {self.overlap}: voxels would be left without a tile"
             )
+        if not 0 <= 2 * self.lead < self.patch:
+            raise ValueError(f"lead {self.lead} must be at least 0 and less than half of the patch")
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        last = self.extent - self.patch
+        last = self.extent + 2 * self.lead - self.patch
         if last <= 0:
-            return (-self.before,)
+            return (-max(self.before, self.lead),)
         stride = self.patch - self.overlap
-        return self._even(last) if self.even else (*range(0, last, stride), last)
+        starts = self._even(last) if self.even else (*range(0, last, stride), last)
+        return tuple(start - self.lead for start in starts)
 
     def _even(self, last: int) -> tuple[int, ...]:
         """As few tiles as cover the extent. Where half of a patch is shared, rounded down, the stride is its half, which of an
@@ -170,12 +175,9 @@ class Axis:
 
     def trusted(self, i: int) -> tuple[int, int]:
         """``start, stop`` of tile ``i`` less its margins; there are none at the extent's ends."""
-        start = self.firsts[i]
-        stop = min(self.starts[i] + self.patch, self.extent)
-        return (
-            start + (self.margin if i > 0 else 0),
-            stop - (self.margin if i < len(self.starts) - 1 else 0),
-        )
+        start = self.starts[i] + (self.margin if i > 0 else 0)
+        stop = self.starts[i] + self.patch - (self.margin if i < len(self.starts) - 1 else 0)
+        return max(start, 0), min(stop, self.extent)
 
     def touching(self, start: int, stop: int) -> range:
         """Indices of the tiles whose trusted part touches ``start <= v < stop``."""
@@ -191,13 +193,14 @@ class Tiling:
 
     ``shrink``: voxels per side and axis that it sees around each tile, empty: none. ``padding``: what it sees beyond the
     extent: the image ``mirror``ed; or ``zero``, after normalisation, and an image smaller than a tile lies in its middle, by
-    whole voxels of the model's input, which are ``finer`` of the grid. ``even``: see `Axis`.
+    whole voxels of the model's input, which are ``finer`` of the grid. ``even`` and ``lead``: see `Axis`.
     """
 
     shrink: Shape = ()
     padding: str = "mirror"
     even: bool = False
     finer: int = 1
+    lead: Shape = ()
 
     def before(self, extent: int, patch: int) -> int:
         """How far a tile longer than the extent begins before it: half of what is missing, rounded down."""
@@ -206,12 +209,17 @@ class Tiling:
 
     def to_json(self) -> dict[str, Any] | None:
         """None: as everything was laid out before there was a choice."""
-        return None if self == Tiling() else {**asdict(self), "shrink": list(self.shrink)}
+        if self == Tiling():
+            return None
+        return {**asdict(self), "shrink": list(self.shrink), "lead": list(self.lead)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | None) -> Tiling:
         """TypeError or ValueError where the data are none."""
-        return cls(**{**data, "shrink": tuple(data["shrink"])}) if data else cls()
+        sides = {
+            key: tuple(value) for key, value in (data or {}).items() if key in ("shrink", "lead")
+        }
+        return cls(**{**data, **sides}) if data else cls()
 
 
 @dataclass(frozen=True)
@@ -235,9 +243,12 @@ class Grid:
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        sides = zip(self.extent, self.patch, self.overlap, self.margin, strict=True)
         how = self.tiling
-        return tuple(Axis(n, p, o, m, how.even, how.before(n, p)) for n, p, o, m in sides)
+        leads = how.lead or (0,) * len(self.patch)
+        sides = zip(self.extent, self.patch, self.overlap, self.margin, leads, strict=True)
+        return tuple(
+            Axis(n, p, o, m, how.even, how.before(n, p), lead) for n, p, o, m, lead in sides
+        )
 
     @property
     def shrink(self) -> Shape:

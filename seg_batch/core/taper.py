@@ -50,20 +50,20 @@ def _crop_rows(axis: Axis, length: int) -> list[np.ndarray]:
 
 
 def rows(axis: Axis, name: str) -> list[np.ndarray]:
-    """The normalised row of each tile of ``axis`` inside the extent: float32, length ``min(patch, extent)``."""
-    length = min(axis.patch, axis.extent)
+    """The normalised row of each tile of ``axis`` inside the extent: float32, at most as long as the patch."""
     if name == "crop":
-        return _crop_rows(axis, length)
+        return _crop_rows(axis, min(axis.patch, axis.extent))
     profile = PROFILES[name]((np.arange(axis.patch) + 0.5) / axis.patch)
     raw, total = [], np.zeros(axis.extent)
     for i, (start, inside) in enumerate(zip(axis.starts, axis.firsts, strict=True)):
         first, stop = axis.trusted(i)
+        length = min(axis.patch, axis.extent - inside)
         row = np.zeros(length)
         row[first - inside : stop - inside] = profile[first - start : stop - start]
         raw.append(row)
         total[inside : inside + length] += row
     return [
-        (row / total[s : s + length]).astype(np.float32)
+        (row / total[s : s + len(row)]).astype(np.float32)
         for row, s in zip(raw, axis.firsts, strict=True)
     ]
 

@@ -38,6 +38,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "padding": lambda card: card.padding,
     "taper": lambda card: card.taper or DEFAULT_TAPER,
     "layout of tiles": lambda card: card.tiles,
+    "lead of the first tile": lambda card: str(card.lead),
     "views": lambda card: card.tta,
 }
 

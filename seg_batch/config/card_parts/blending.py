@@ -19,13 +19,20 @@ def labelled_of(patch: Shape, output: Output) -> Shape:
 
 
 def check_blending(
-    output: Output, patch: Shape | None, background: int | None, taper: str | None, tta: str
+    output: Output,
+    patch: Shape | None,
+    lead: Shape | None,
+    background: int | None,
+    taper: str | None,
+    tta: str,
 ) -> None:
     """ValueError with the reason where they do not fit together or are unknown."""
     if output.shrink and patch is None:
         raise ValueError("output.shrink is of a patch: give the patch")
     if patch is not None:
-        labelled_of(patch, output)
+        sides = zip(lead or (0,) * len(patch), labelled_of(patch, output), strict=True)
+        if any(2 * m >= n for m, n in sides):
+            raise ValueError(f"lead {lead} is half of the patch {patch} or more")
     if output.rule == "last" and background is None:
         raise ValueError("the rule last needs a background, which voxels of no class get")
     _require_known("tta", tta, TTA)

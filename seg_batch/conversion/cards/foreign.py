@@ -30,6 +30,7 @@ ACTS = frozenset(
         "crop",
         "taper",
         "tiles",
+        "lead",
         "tta",
         "finer",
         "post",

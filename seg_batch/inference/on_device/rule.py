@@ -50,6 +50,7 @@ def _unlike(card: ModelCard) -> dict[str, bool]:
         "it averages logits": output.blend == "logits",
         "its classes are independent": output.classes == "independent",
         "it sees zeros beyond an image": card.padding == "zero",
+        "its tiles begin before an image": any(card.lead or ()),
         "its output is smaller than its patch": any(output.shrink or ()),
     }
 

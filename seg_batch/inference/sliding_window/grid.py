@@ -154,16 +154,23 @@ def make_grid(
     layout = layout or layout_for(extent, card, options)
     rank = len(layout.patch)
     lead = len(extent) - rank
-    patch, overlap, margin, shrink = (
+    patch, overlap, margin, shrink, begins = (
         (fill,) * lead + tuple(n * card.finer for n in side)
         for fill, side in (
             (1, layout.patch),
             (0, layout.overlap),
             (0, layout.margin),
             (0, card.output.shrink or (0,) * rank),
+            (0, card.lead or (0,) * rank),
         )
     )
-    tiling = Tiling(shrink if any(shrink) else (), card.padding, card.tiles == "even", _step(card))
+    tiling = Tiling(
+        shrink if any(shrink) else (),
+        card.padding,
+        card.tiles == "even",
+        _step(card),
+        begins if any(begins) else (),
+    )
     labelled = tuple(n - 2 * m for n, m in zip(patch, shrink, strict=True))
     try:
         grid = Grid(extent, labelled, overlap, margin, tiling)

@@ -38,7 +38,9 @@ def grids(draw: st.DrawFn, most: int = 3) -> Grid:
     overlap = tuple(draw(st.integers(0, p - 1)) for p in patch)
     margin = tuple(draw(st.integers(0, o // 2)) for o in overlap)
     shrink = tuple(draw(st.integers(0, most)) for _ in range(rank))
-    tiling = Tiling(shrink, draw(st.sampled_from(["mirror", "zero"])), draw(st.booleans()))
+    lead = tuple(draw(st.integers(0, (p - 1) // 2)) for p in patch)
+    padding, even = draw(st.sampled_from(["mirror", "zero"])), draw(st.booleans())
+    tiling = Tiling(shrink, padding, even, lead=draw(st.sampled_from([(), lead])))
     return Grid(extent, patch, overlap, margin, tiling)
 
 
