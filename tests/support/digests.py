@@ -225,6 +225,7 @@ KINDS: dict[str, tuple[Callable[[Path, Form], Any], Callable[[Path, Form], Any]]
     ".png": (presence, raw),
     "curves.png": (presence, presence),  # drawn over seconds
     ".keras": (presence, weights),
+    ".npz": (presence, presence),  # what a network computes on this machine
 }
 
 
