@@ -83,7 +83,7 @@ endif
 	  torch==2.13.0 monai==1.6.1 nnunetv2==2.8.1 rasterio==1.4.4 nibabel==5.4.2 numpy==2.4.6
 	@touch $@
 
-# What converts models of PyTorch, in a Python of its own, too. Where there is no torch for it, it is told.
+# The Python that converts models of PyTorch. Where it can't be built, test-torch says so and is skipped.
 .venv-torch/.installed: Makefile
 	@echo "Building .venv-torch with $(PEERS_PYTHON)" >&2
 	@$(PEERS_PYTHON) -m venv --clear .venv-torch
@@ -96,17 +96,17 @@ endif
 test-torch: export SEGBATCH_TORCH_PYTHON = $(CURDIR)/.venv-torch/bin/python
 test-torch: $(STAMP)
 	@if $(MAKE) --no-print-directory .venv-torch/.installed; then \
-	  echo '$(PYTEST) -m convert tests/conversion'; $(PYTEST) -m convert tests/conversion; \
+	  echo '$(PYTEST) -m "convert and not slow" tests/conversion'; \
+	  $(PYTEST) -m "convert and not slow" tests/conversion; \
 	else echo "SKIPPED: make $@ was not run on this machine:" >&2; \
 	  echo "    no torch for $(or $(PEERS_PYTHON),any Python): name another with PEERS_PYTHON=" >&2; fi
 
 # The table is kept for machines of this kind by:  make bench KEEP=--keep
 bench bench-long: export SEGBATCH_DATA ?= ../shared/data
-bench: $(STAMP) .venv-peers/.installed .venv-torch/.installed
-	$(BIN)/python tests/benchmarks/all.py $(KEEP)
-
-bench-long: $(STAMP) .venv-peers/.installed .venv-torch/.installed
-	$(BIN)/python tests/benchmarks/all.py --long $(KEEP)
+bench bench-long: $(STAMP) .venv-peers/.installed
+	@$(MAKE) --no-print-directory .venv-torch/.installed || \
+	  echo "no torch to convert nnU-Net's network with: of nnU-Net nothing is measured" >&2
+	$(BIN)/python tests/benchmarks/all.py $(if $(filter bench-long,$@),--long) $(KEEP)
 
 # Real data: SEGBATCH_DATA names their folder, see seg_batch/data/samples/README.md.
 train-starters: export SEGBATCH_DATA ?= ../shared/data

@@ -64,6 +64,13 @@ INSIDE: dict[str, list[str]] = {
     "datasets": ["split store augment", "patch_set work_folder", "samples", REST],
     "evaluation": ["metrics", REST],
     "training": ["autoconfig", REST],
+    "library": ["fetch users_folder", REST, "add publish"],
+    "conversion": [
+        "declared bundle_folder real_pass sample_patches test_tensor",
+        "cards keras_import onnx_import",
+        REST,
+        "import_model export",
+    ],
     "batch": ["journal inputs run_log", REST, "steps watch", "report"],
     "cli": [
         "display options",

@@ -9,6 +9,8 @@ import typer
 from seg_batch.cli.options import Json, Overwrite, Quiet, show
 from seg_batch.core.errors import PlanError
 
+LEGACY = "segbatch: warning: HDF5 is Keras' legacy format; use --to keras where a tool reads it"
+
 
 def export(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="By name or path.")],
@@ -55,19 +57,14 @@ def export(
     from seg_batch.conversion.export import export as write
     from seg_batch.conversion.export import lines
 
-    if int8 and quantize not in ("float32", "int8"):
-        raise PlanError(f"--int8 and --quantize {quantize} are two wishes: give one of them")
     if to == "h5" and not quiet:
-        typer.echo(
-            "segbatch: warning: HDF5 is Keras' legacy format; use --to keras where a tool reads it",
-            err=True,
-        )
+        typer.echo(LEGACY, err=True)
     with TrainBar(quiet or as_json) as bar:
         report = write(
             bundle,
             to,
             output,
-            quantize="int8" if int8 else quantize,
+            quantize=_precision(quantize, int8),
             calibrate=calibrate,
             check=check,
             cards=cards,
@@ -75,3 +72,9 @@ def export(
             callback=bar,
         )
     show(report, lines, as_json, quiet)
+
+
+def _precision(quantize: str, int8: bool) -> str:
+    if int8 and quantize not in ("float32", "int8"):
+        raise PlanError(f"--int8 and --quantize {quantize} are two wishes: give one of them")
+    return "int8" if int8 else quantize

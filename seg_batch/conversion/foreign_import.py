@@ -16,10 +16,10 @@ def checked(
 ) -> tuple[ModelCard, tuple[str, ...]]:
     """The card and the notes with what was found. InputError where the bundle in ``folder`` does not give the test output
     of its authors."""
-    told = (f"read from {foreign.document.name} ({foreign.world})", *notes, *foreign.not_carried)
+    remarks = (f"read from {foreign.document.name} ({foreign.world})", *notes, *foreign.not_carried)
     if foreign.example is None:
         return card, (
-            *told,
+            *remarks,
             "no test tensors came with it, so that its results are compared with nothing",
         )
     from seg_batch.nn.engines.reference import reference
@@ -29,4 +29,4 @@ def checked(
     agreement.require_within()
     card = card.model_copy(update={"origin": {**card.origin, "test": agreement.facts}})
     write_card(folder, card)
-    return card, (*told, agreement.sentence)
+    return card, (*remarks, agreement.sentence)

@@ -88,7 +88,7 @@ def _measured(said: Fields, wrapping: WrappedModel, file: Path) -> ModelCard:
     from seg_batch.nn.analysis.patch_shapes import multiples
     from seg_batch.nn.networks.registry import architecture_of
 
-    found = {
+    observed = {
         "rank": wrapping.rank,
         "patch": wrapping.patch,
         "finer": wrapping.finer,
@@ -102,4 +102,4 @@ def _measured(said: Fields, wrapping: WrappedModel, file: Path) -> ModelCard:
         ),
         "architecture": {**architecture_of(wrapping.model), **for_card(wrapping.model)},
     }
-    return settled({**said, **measured}, found, str(file))
+    return settled({**said, **measured}, observed, str(file))

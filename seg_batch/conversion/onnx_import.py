@@ -74,8 +74,8 @@ def into(
         raise InputError(
             f"{sources[0]} has not the weights_sha256 of the card: it is another file, or damaged"
         )
-    found = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": FORM}
-    card = _measured(folder, first, {**fields, **found})
+    kept = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": FORM}
+    card = _measured(folder, first, {**fields, **kept})
     write_card(folder, card)
     card = _run(folder, card)
     write_card(folder, card)
@@ -175,12 +175,12 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     from seg_batch.nn.analysis.onnx.network import opened
 
     weights, where = folder / bundles.WEIGHTS[FORM], str(file.path)
-    with _told_of(file, weights):
+    with _named_as_given(file, weights):
         network = opened(weights, file.tensors)
     patch = _patch(network, where, fields)
     costs = _costs(network, patch, where, fields)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
-    with _told_of(file, weights):
+    with _named_as_given(file, weights):
         run = _raw(weights, file.tensors)
         y = run(image)
     fields = _with_threshold(fields, y.shape[-1], where)
@@ -193,18 +193,18 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
             f"the card says output.shrink {list(said.shrink)}, and {where} gives {_comma(y.shape[1:-1])} for "
             f"{_comma(patch)}: leave it out of the card"
         )
-    found = {
+    observed = {
         "rank": file.rank,
         "patch": patch,
         "finer": grid.finer,
         "multiple": None if any(network.sides) else network.multiples,
     }
     output = {**fields.get("output", {}), "shrink": grid.shrink}
-    return settled({**fields, "tensors": file.tensors, "output": output, **costs}, found, where)
+    return settled({**fields, "tensors": file.tensors, "output": output, **costs}, observed, where)
 
 
 @contextmanager
-def _told_of(file: _File, place: Path) -> Iterator[None]:
+def _named_as_given(file: _File, place: Path) -> Iterator[None]:
     """What is wrong with the copy at ``place`` is told of the file that people know; InputError."""
     try:
         yield

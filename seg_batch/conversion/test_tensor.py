@@ -82,13 +82,13 @@ def predictor_of(model: Model, engine: str, precision: str = "float32") -> Predi
     return average(
         [
             load_predictor(
-                bundles.require_intact(one).weights,
+                bundles.require_intact(member).weights,
                 engine=engine,
                 precision=precision,
-                sha256=one.card.weights_sha256,
-                network=one.card.network,
+                sha256=member.card.weights_sha256,
+                network=member.card.network,
             )
-            for one in model.all
+            for member in model.all
         ]
     )
 

@@ -115,6 +115,7 @@ def test_classes_that_do_not_exclude_one_another(
     np.testing.assert_allclose(found, p, atol=1e-5)
 
 
+@pytest.mark.full
 def test_one_of_several_outputs_is_chosen_by_its_name(tmp_path: Path) -> None:
     model = unet()
     more = onnx.helper.make_tensor_value_info("r5", onnx.TensorProto.FLOAT, ("n", 8, "s", "s"))
@@ -139,6 +140,7 @@ def test_numbers_in_other_files_are_put_into_the_one(tmp_path: Path) -> None:
     assert test_tensor.check(str(tmp_path / "bundle"))["status"] == 0
 
 
+@pytest.mark.full
 def test_a_bundle_is_checked_on_every_engine(tmp_path: Path) -> None:
     imported(unet(), tmp_path, logits=True)
     bundle = tmp_path / "bundle"

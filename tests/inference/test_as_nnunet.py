@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
+from seg_batch.config.card_parts.network import Output
 from seg_batch.config.card_parts.resampling import Resampling
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.geometry import Box
@@ -124,7 +125,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("finer", marks=pytest.mark.full), *[name for name in CASES if name != "finer"]],
+)
 def test_a_model_sees_what_nnunet_sees(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     paths, expected = case.files(tmp_path)
@@ -148,7 +152,7 @@ def test_a_model_sees_what_nnunet_sees(tmp_path: Path, name: str) -> None:
         "finer",
         "thick along two axes in turn",
         "thick slices of the image",
-        "CT and PET",
+        pytest.param("CT and PET", marks=pytest.mark.full),
         "transposed",
         "slices",
         "as it is",
@@ -165,35 +169,53 @@ def test_labels_come_back_as_those_of_nnunet(tmp_path: Path, name: str) -> None:
 
 
 def crooked(patches: np.ndarray) -> np.ndarray:
-    """A model that sees where in the patch it is."""
+    """Logits of all but two voxels a side, of a model that sees the whole patch, and where in it it is."""
     place = sum((k + 1) * i for k, i in enumerate(np.indices(patches.shape[1:-1])))
-    value = np.sin(patches.sum(-1) * 2 + place / 9).astype(np.float32)
-    scores = np.stack([0.5 + value / 3, 0.5 - value / 3, 0.4 + 0.3 * np.cos(5 * value)], -1)
-    return scores / scores.sum(-1, keepdims=True)
+    whole = patches.mean(tuple(range(1, patches.ndim)))[:, None, None, None]
+    value = np.sin((patches.sum(-1) + whole) * 2 + place / 9).astype(np.float32)
+    scores = np.stack([np.zeros_like(value), 6 * value, 9 * np.cos(5 * value) - 1], -1)
+    return scores[:, 2:-2, 2:-2, 2:-2]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("name", "workers"), [("CT and PET", 2), ("as it is", 1)])
-def test_any_blocks_and_workers_give_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, workers: int
+def test_any_blocks_workers_and_batches_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With all that a card may ask for: a crop, two normalisations, valid convolutions among zeros, even tiles, views,
+    and the last of independent classes by blended logits."""
     monkeypatch.setattr("seg_batch.inference.costs.CHUNK", {2: 64, 3: 16})
-    case = CASES[name]
+    case = CASES["CT and PET"]
+    output = Output(
+        gives="logits", blend="logits", classes="independent", rule="last", shrink=(2, 2, 2)
+    )
+    asked = {
+        "output": output,
+        "padding": "zero",
+        "tiles": "even",
+        "taper": "nnunet",
+        "tta": "flips:y",
+    }
+    card = ModelCard(**{**dict(case.card), **asked})
     paths, seen = case.files(tmp_path)
+    ways: list[dict[str, Any]] = [
+        {},
+        {"block": (16, 16, 16), "workers": 2},
+        {"block": (16, 32, 16), "batch": 3},
+    ]
     reports: list[Any] = [
         predict(
             *([*map(str, paths)], tmp_path / f"{n}.nii"),
-            model=(case.card, crooked),
-            block=block,
-            workers=workers if n == 1 else 1,
+            model=(card, crooked),
             probabilities=True,
+            **way,
         )
-        for n, block in enumerate([None, (16, 16, 16), (16, 32, 16)])
+        for n, way in enumerate(ways)
     ]
     assert len({report["blocks"]["total"] for report in reports}) == 3
     assert len({report["product"]["sha256"] for report in reports}) == 1
     assert len({report["probabilities"]["sha256"] for report in reports}) == 1
     found = np.asarray(nibabel.load(tmp_path / "1.nii").dataobj).transpose(2, 1, 0)
+    assert np.unique(found[seen.box]).size == 3
     outside = np.ones(found.shape, bool)
     outside[seen.box] = False
     assert not found[outside].any()

@@ -34,6 +34,7 @@ def labels(bundle: Path, scene: Path, **options: Any) -> tuple[np.ndarray, dict[
         return file.read(1), report
 
 
+@pytest.mark.full
 def test_both_engines_make_the_same_map(tmp_path: Path, scene: Path) -> None:
     bundle = make_onnx_bundle(tmp_path / "bundle")
     maps = {}

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -98,22 +97,6 @@ def test_regions_take_the_last_class_above_the_threshold(scene: Path, tmp_path: 
     assert np.abs(kept[0] - (1 - own.max(-1))).max() < 0.6 / 255
 
 
-def test_blocks_and_workers_change_no_byte(scene: Path, tmp_path: Path) -> None:
-    """Among zeros, with less than a patch labelled, tiles spread evenly and logits averaged."""
-
-    def inner(patches: np.ndarray) -> np.ndarray:
-        return logits(patches + patches.mean((1, 2, 3), keepdims=True))[:, 4:-4, 2:-2]
-
-    model = card(output={**REGIONS, "shrink": [4, 2]}, padding="zero", tiles="even")
-    bytes_of = set[bytes]()
-    with patch("seg_batch.inference.costs.CHUNK", {2: 16, 3: 16}):
-        for k, options in enumerate(({"block": (16, 32)}, {"block": (96, 80)}, {"batch": 3})):
-            out = tmp_path / f"{k}.tif"
-            predict(scene, out, model=(model, inner), probabilities=True, **options)
-            bytes_of.add(read(out).tobytes() + read(out.with_stem(f"{k}_probabilities")).tobytes())
-    assert len(bytes_of) == 1
-
-
 def test_a_run_begun_with_another_output_is_not_gone_on_with(scene: Path, tmp_path: Path) -> None:
     plans = {
         name: prepare(Request(str(scene), str(tmp_path / "o.tif"), (card(**fields), logits))).plan
@@ -151,6 +134,7 @@ def test_a_store_goes_on_only_with_what_it_was_begun(scene: Path, tmp_path: Path
     predict(scene, out, model=(card(output=LOGITS), logits))
 
 
+@pytest.mark.full
 def test_scores_are_of_the_probability_of_the_label(tmp_path: Path) -> None:
     """Logits of a model as sure as another one: the same scores, calibration and jumps."""
     image, label = labelled_scene(tmp_path, "a", 1)

@@ -259,10 +259,10 @@ def configuration(plans: Plans, name: str, where: str) -> Configuration:
             f"{where}: {name} is a cascade, which takes the segmentation of {str(stage)[:60]} as a further input: import "
             f"{str(stage)[:60]} or 3d_fullres, or predict with nnU-Net"
         )
-    found = checked(merged, Configuration, f"{where}, configuration {name}")
-    if found.preprocessor_name != "DefaultPreprocessor":
+    chosen = checked(merged, Configuration, f"{where}, configuration {name}")
+    if chosen.preprocessor_name != "DefaultPreprocessor":
         raise InputError(
-            f"{where}: {name} prepares images by {found.preprocessor_name[:60]}, and DefaultPreprocessor alone is known: "
+            f"{where}: {name} prepares images by {chosen.preprocessor_name[:60]}, and DefaultPreprocessor alone is known: "
             "predict with nnU-Net"
         )
-    return found
+    return chosen

@@ -56,12 +56,12 @@ def bench(
     if precision not in (AUTO, *PRECISIONS):
         raise PlanError(f"--precision {precision!r} is unknown: use auto, float32 or mixed")
     figures, refused = [], dict[str, str]()
-    for one, how in _wanted(model.card, engine, precision):
+    for candidate, how in _wanted(model.card, engine, precision):
         try:
-            choose(one, gpus=hardware.gpus(), precision=how, formats=[model.card.format])
-            figures.append(_figures(model, one, how, seconds))
+            choose(candidate, gpus=hardware.gpus(), precision=how, formats=[model.card.format])
+            figures.append(_figures(model, candidate, how, seconds))
         except PlanError as error:
-            refused[f"{one} {how}"] = str(error)
+            refused[f"{candidate} {how}"] = str(error)
     if not figures:
         raise PlanError(next(iter(refused.values())))
     return {
@@ -78,9 +78,9 @@ def bench(
 
 def _wanted(card: ModelCard, engine: str, precision: str) -> Iterator[tuple[str, str]]:
     reading = [name for name, info in ENGINES.items() if card.format in info.formats]
-    for one in reading if engine == AUTO else [engine]:
+    for name in reading if engine == AUTO else [engine]:
         for how in PRECISIONS if precision == AUTO else [precision]:
-            yield one, how
+            yield name, how
 
 
 def _patch(card: ModelCard) -> tuple[int, ...]:

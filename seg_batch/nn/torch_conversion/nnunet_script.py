@@ -20,7 +20,7 @@ from torch import nn
 
 OPSET = 18
 SEED = 20
-MOST_TOLD = 16 << 20  # characters that a checkpoint says of itself
+MOST_CHARACTERS = 16 << 20  # characters that a checkpoint says of itself
 MODULES = {
     cls.__name__: cls
     for cls in (
@@ -95,7 +95,7 @@ def plain_scalars() -> list:
 def said(checkpoint: dict, path: str) -> dict:
     begun = checkpoint.get("init_args")
     begun = begun if isinstance(begun, dict) else {}
-    told = {
+    facts = {
         "trainer": checkpoint.get("trainer_name"),
         "configuration": begun.get("configuration"),
         "mirroring": checkpoint.get("inference_allowed_mirroring_axes"),
@@ -104,10 +104,10 @@ def said(checkpoint: dict, path: str) -> dict:
         "dataset": begun.get("dataset_json"),
     }
     for name in ("trainer", "configuration"):
-        if not isinstance(told[name], str):
+        if not isinstance(facts[name], str):
             raise ValueError(f"{path} does not say its {name}: it is no checkpoint of nnU-Net v2")
-    text = json.dumps(told, default=str)
-    if len(text) > MOST_TOLD:
+    text = json.dumps(facts, default=str)
+    if len(text) > MOST_CHARACTERS:
         raise ValueError(
             f"{path} holds {len(text)} characters beside its weights: it is no checkpoint of nnU-Net"
         )

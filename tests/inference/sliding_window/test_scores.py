@@ -85,6 +85,7 @@ def by_hand(scores: Scores, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return index, made
 
 
+@pytest.mark.full
 @settings(max_examples=12)
 @given(
     st.sampled_from(KINDS), st.tuples(st.integers(9, 34), st.integers(9, 27)), st.integers(0, 99)

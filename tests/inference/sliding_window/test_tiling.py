@@ -81,7 +81,8 @@ def stitching(grid: Grid, predictor: Predictor, taper: str = "hann", batch: int 
     return Stitcher(grid, Taper(grid, taper), NUMBERS, predictor, 2, rank, batch, EmptyRule(255))
 
 
-@settings(max_examples=60)
+@pytest.mark.full
+@settings(max_examples=20)
 @given(grids(), st.sampled_from(TAPERS), st.data())
 def test_valid_convolutions_give_those_of_the_whole_padded_image(
     grid: Grid, taper: str, data: st.DataObject
@@ -110,7 +111,7 @@ def crooked(patches: np.ndarray) -> np.ndarray:
     return np.stack([value, 1 - value], -1)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(grids(most=0), st.sampled_from(TAPERS))
 def test_small_images_lie_in_the_middle_of_zeros(grid: Grid, taper: str) -> None:
     """As an image that was padded on both sides (``acvl_utils``: the smaller half below), and cropped again."""

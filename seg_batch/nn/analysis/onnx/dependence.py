@@ -263,7 +263,7 @@ def _is_automatic(node: Any, name: str) -> bool:
 
 def _resized_to_fixed(network: PatchNetwork) -> list[Finding]:
     """Enlargements to sides that are written into a file whose own sides are open."""
-    found = []
+    findings = []
     for node in network.model.get_ordered_ops():
         if node.get_type_name() == "Interpolate":
             before, after = (
@@ -273,5 +273,5 @@ def _resized_to_fixed(network: PatchNetwork) -> list[Finding]:
             pairs = zip(list(before)[1:], list(after)[1:], strict=True)
             if any(a.is_dynamic and b.is_static for a, b in pairs):
                 why = "what a voxel becomes depends on the size of the patch"
-                found.append(_named(node, "resizing to a fixed size", why))
-    return found
+                findings.append(_named(node, "resizing to a fixed size", why))
+    return findings
