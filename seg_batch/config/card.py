@@ -40,6 +40,7 @@ from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.run_files import CARD
+from seg_batch.core.text import NAME
 
 SCHEMA = 7
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
@@ -80,7 +81,7 @@ class ModelCard(CheckedValue):
     """Everything needed to use a model, except the model."""
 
     schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=rf"^{NAME}$")
     description: str = ""
     kind: Literal["raster", "volume", "any"]
     rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; none: any")

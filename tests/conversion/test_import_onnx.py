@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,11 @@ def test_a_bundle_is_checked_on_every_engine(tmp_path: Path) -> None:
         test_tensor.check(str(bundle))
     (bundle / "test.npz").write_bytes(b"PK")
     with pytest.raises(BundleError, match="can't be read"):
+        test_tensor.check(str(bundle))
+    with zipfile.ZipFile(bundle / "test.npz", "w") as packed:
+        for n in range(5000):
+            packed.writestr(f"{n:0>200}", b"")
+    with pytest.raises(BundleError, match="header in it is far too large"):
         test_tensor.check(str(bundle))
 
 
