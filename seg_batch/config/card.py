@@ -143,9 +143,12 @@ class ModelCard(CheckedValue):
     )
     lead: tuple[NonNegativeInt, ...] | None = Field(
         default=None,
-        description="voxels per axis by which the first tile begins before the image and the last ends after it",
+        description="voxels per axis by which the first tile begins before the image and the last ends after it, for a network whose own tiles do",
     )
-    tta: str = Field(default="none", description="the views that are averaged where no option says")
+    tta: str = Field(
+        default="none",
+        description="the views that are averaged where no option says: none, flips (flips:y,x: along these), d4 or d4z",
+    )
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
     post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
     architecture: dict[str, Any] = Field(default_factory=dict)
