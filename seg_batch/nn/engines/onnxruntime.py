@@ -35,6 +35,7 @@ from seg_batch.nn.engines.onnx_file import read_whole
 from seg_batch.nn.engines.steady import noise_of, warn_of_one_thread
 
 INSTALL = "pip install 'segbatch[onnx]'"
+INSTALL_OPENVINO = "pip install 'segbatch[cpu]'"
 INSTALL_GPU = "pip install 'segbatch[onnx-gpu]'"
 TENSORRT = "SEGBATCH_TENSORRT"  # at 1: TensorRT where it is installed
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -56,7 +57,7 @@ class OnnxRuntimePredictor(ModelPredictor):
         self._threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or hardware.cores())
         self._kept: Any = None  # the session of all shapes
         session = self._session(1, as_it_is=True)
-        self._tensors = tensors = self.spec.tensors or Tensors()
+        self._tensors = tensors = self.network.tensors or Tensors()
         self._image = _named(session.get_inputs(), tensors.input, "input", weights)
         scores = _named(session.get_outputs(), tensors.output, "output", weights)
         self._scores = scores.name
@@ -215,7 +216,8 @@ class _OnnxRuntime(EngineInfo):
     def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
         if gpus and self.uses_gpu and is_installed("onnxruntime"):
             return 2, f"there {'is a GPU' if gpus == 1 else f'are {gpus} GPUs'}"
-        return 0, f"OpenVINO, faster on a CPU, is not installed: {INSTALL}"
+        why = f"OpenVINO, faster on a CPU, is not installed: {INSTALL_OPENVINO}"
+        return (0, why) if is_installed("onnxruntime") else None
 
     def precision(self, gpus: int) -> str:
         return "mixed" if gpus and self.uses_gpu else "float32"
