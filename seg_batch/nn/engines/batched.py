@@ -13,7 +13,7 @@ from seg_batch.config.card_parts.network import OURS, Network
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
-from seg_batch.nn.engines.output import activated, classes_of, finished
+from seg_batch.nn.engines.output import classes_of, finished
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -132,7 +132,7 @@ class ModelPredictor(Batched):
         self.weights, self.sha256 = Path(weights), sha256
         self.loaded = loaded = self.load(self.weights, sha256)
         if loaded.activated:
-            self.network = activated(network)
+            self.network = network.activated
         batch = batch if loaded.gpu or batch < 1 else 1
         super().__init__(self._finishing, batch, loaded.exhausted)
         self.channels, self.rank = loaded.channels, loaded.rank

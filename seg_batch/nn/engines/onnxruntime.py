@@ -32,7 +32,8 @@ from seg_batch.nn.engines.batched import (
 )
 from seg_batch.nn.engines.fixed_shapes import filled, require_sides
 from seg_batch.nn.engines.onnx_file import read_whole
-from seg_batch.nn.engines.steady import noise_of, warn_of_one_thread
+from seg_batch.nn.engines.steady import warn_of_one_thread
+from seg_batch.nn.noise import noise
 
 INSTALL = "pip install 'segbatch[onnx]'"
 INSTALL_OPENVINO = "pip install 'segbatch[cpu]'"
@@ -79,11 +80,11 @@ class OnnxRuntimePredictor(ModelPredictor):
         require_sides(shape, self._sides)
         if len(self._providers) > 1 or self._threads == 1:
             return self._with_all_threads(shape)
-        noise = noise_of(shape)
+        image = noise(shape)
         # First, and let go: each session holds the weights twice.
-        expected = self._of_batch(self._session(1), shape)(noise)
+        expected = self._of_batch(self._session(1), shape)(image)
         many = self._with_all_threads(shape)
-        if np.array_equal(many(noise), expected, equal_nan=True):
+        if np.array_equal(many(image), expected, equal_nan=True):
             return many
         warn_of_one_thread("ONNX Runtime")
         self._threads, self._kept = 1, None
