@@ -21,6 +21,7 @@ from seg_batch.conversion.import_model import import_model, imported_lines
 from seg_batch.core.errors import BundleError
 from seg_batch.core.files import sha256
 from seg_batch.core.kernels.exponential import SIGMOID
+from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.bundles import find_bundle
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -206,18 +207,17 @@ def test_labels_of_regions_are_compared_by_their_rule() -> None:
 
 
 @pytest.mark.full
-def test_our_own_export_with_its_own_card_gives_the_labels_of_its_source(
-    tmp_path: Path, flat: tuple[str, str]
-) -> None:
+def test_our_own_export_with_its_own_card_gives_the_labels_of_its_source(tmp_path: Path) -> None:
     """Its sides stay open, so that it is predicted in the same patches."""
-    export(flat[0], "onnx", tmp_path / "exported", check=flat[1])
+    model, scene = "landsat8-landcover", str(SAMPLES / "zion_landsat8.tif")
+    export(model, "onnx", tmp_path / "exported")
     options = ImportOptions(card=str(tmp_path / "exported" / "card.json"))
     again = import_model(tmp_path / "exported" / "model.onnx", tmp_path / "again", options)
     assert again["card"]["multiple"]
     maps = []
-    for name, bundle in (("a", flat[0]), ("b", str(tmp_path / "again"))):
+    for name, bundle in (("a", model), ("b", str(tmp_path / "again"))):
         out = tmp_path / f"{name}.tif"
-        predict_one(Request(flat[1], str(out), bundle, PredictOptions(precision="float32")))
+        predict_one(Request(scene, str(out), bundle, PredictOptions(precision="float32")))
         with rasterio.open(out) as file:
             maps.append(file.read(1))
     assert (maps[0] == maps[1]).mean() >= 0.9999

@@ -68,7 +68,9 @@ def test_what_was_published_before_stays_to_be_had(
     with pytest.raises(OutputError, match="exists"):
         write_index(bundles, index, GROUP, Callback())
     write_index(bundles, index, Publication(overwrite=True), Callback())
-    old, new = (adds("first", index=str(path), name=f"of-{path.stem}") for path in (Path(before), index))
+    old, new = (
+        adds("first", index=str(path), name=f"of-{path.stem}") for path in (Path(before), index)
+    )
     assert old["sha256"] != new["sha256"]
 
 
