@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,24 @@ class Named(TyperGroup):
     """A group of commands that takes a first word which names no command as the name of a bundle."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        return super().resolve_command(ctx, args if args[0] in self.commands else [SHOW, *args])
+        word = args[0]
+        if word in self.commands:
+            return super().resolve_command(ctx, args)
+        if not word.startswith("-"):
+            _require_no_slip(word, alone=len(args) == 1)
+        return super().resolve_command(ctx, [SHOW, *args])
+
+
+def _require_no_slip(word: str, *, alone: bool) -> None:
+    """InputError for a word that is near a command, where no bundle is called so."""
+    from seg_batch.core.text import nearest, visible
+    from seg_batch.inference.bundles import COMMANDS, bundle_folders
+
+    hint = nearest(word, [name for name in COMMANDS if name != SHOW])
+    named = Path(word).exists() or any((folder / word).exists() for folder in bundle_folders())
+    if not named and word != "probe" and hint.startswith("did"):
+        kind = "model or command" if alone else "command"
+        raise InputError(f"there is no {kind} {visible(word[:80])}: {hint}")
 
 
 app = typer.Typer(

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import CHANNELS_OF, SCHEMA, ModelCard
 from seg_batch.config.validation import complaint
 from seg_batch.config.yaml_source import read_tree
 from seg_batch.core.errors import WorkflowError
 
+_FOUND = ("schema_version", "folds_sha256", "format", "compute")
 # What a card can't lack and a file may leave out.
 _REST: Final[dict[str, Any]] = {
     "name": "model",
@@ -38,7 +39,18 @@ def read_card_fields(path: Path) -> dict[str, Any]:
         raise complaint(error, tree, ModelCard, "the card") from None
     except RecursionError:
         raise WorkflowError(f"{path}: nested too deeply: nothing here is so deep") from None
-    return _plain(fields)
+    return _as_now(_plain(fields))
+
+
+def _as_now(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without facts about one file, which are found anew in each, and the number of an older schema, whose rule is said."""
+    if fields.get("folds_sha256"):
+        raise WorkflowError(
+            "the card is that of several networks (folds_sha256), and one would be imported: name the bundle, or drop the key"
+        )
+    older = fields.get("schema_version", SCHEMA) < CHANNELS_OF
+    kept = {key: value for key, value in fields.items() if key not in _FOUND}
+    return {"missing": "all", **kept} if older else kept
 
 
 def _with_ids(fields: Any) -> Any:

@@ -54,7 +54,7 @@ def first_problem(error: ValidationError, whole: str, model: Model | None = None
 
     An unknown key of ``model`` comes with the nearest one that exists.
     """
-    first = error.errors()[0]
+    first = _own(error.errors())[0]
     where, hint = first["loc"], ""
     if model is not None and first["type"] == "extra_forbidden":
         hint = f"; {nearest(where[-1], keys_in(models_at(model, where[:-1])))}"
@@ -65,7 +65,7 @@ def complaint(
     error: ValidationError, tree: YamlSource, model: Model, whole: str = "the workflow"
 ) -> WorkflowError:
     """The fault that comes first in the file, which is ``whole``, and the positions of up to five others."""
-    errors = error.errors(include_url=False)
+    errors = _own(error.errors(include_url=False))
     prefixes = {e["loc"][:length] for e in errors for length in range(len(e["loc"]))}
     by_value: dict[tuple[Where, bool], list[Any]] = {}  # a value may be wrong in several ways
     for e in errors:
@@ -79,6 +79,11 @@ def complaint(
     others = list(dict.fromkeys(str(other) for other, _ in faults[1:] if other != place))
     further = f" (further faults: {', '.join(others[:5])})" if others else ""
     return WorkflowError(f"{place}: {text}{further}")
+
+
+def _own(errors: list[Any]) -> list[Any]:
+    """Without defaults that were not made because other keys are wrong."""
+    return [e for e in errors if e["type"] != "default_factory_not_called"] or errors
 
 
 def _fault(

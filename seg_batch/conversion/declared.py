@@ -11,6 +11,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard, make_card
 from seg_batch.config.card_file import read_card_fields
+from seg_batch.config.card_parts.network import Output
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.conversion.words import background_of
 from seg_batch.core.errors import InputError
@@ -39,6 +40,7 @@ def declared(options: ImportOptions, bundle: Path, foreign: Fields | None = None
     sizes = (fields.get("pixel_m") or 1.0, *(fields.get("spacing_mm") or ()))
     if options.pixel_m == 0 or min(sizes) <= 0:
         raise InputError("--pixel-m and --spacing-mm are sizes: above 0")
+    bundles.require_no_command(str(fields["name"]))
     make_card(**{"kind": "any", **_unchecked(fields)})
     return fields
 
@@ -114,7 +116,7 @@ def _channels(options: ImportOptions, said: Fields) -> list[Fields]:
         )
     names = [c["name"] for c in channels]
     if len(set(names)) < len(names) or not all(names):
-        raise InputError("--channels: each channel has a name of its own, like red,green,nir")
+        raise InputError("channels: each channel has a name of its own, like red,green,nir")
     count = len(channels)
     quantities: Sequence[str] = options.quantity * (count if len(options.quantity) == 1 else 1)
     for flag, given in (("--quantity", quantities), ("--aliases", options.aliases)):
@@ -164,6 +166,12 @@ def _limits(options: ImportOptions, channels: int) -> dict[str, tuple[float, ...
     return {"low": low, "high": high}
 
 
+def _without_default(output: Fields) -> Fields:
+    """A card in whole has a threshold for any output, which a softmax does not need."""
+    usual = Output.model_fields["threshold"].default
+    return {k: v for k, v in output.items() if k != "threshold" or v != usual}
+
+
 def _file(options: ImportOptions, said: Fields) -> Fields:
     """What the tensors of the file are, and what its output means."""
     tensors = {"layout": options.layout, "output": options.output_name}
@@ -173,6 +181,7 @@ def _file(options: ImportOptions, said: Fields) -> Fields:
         "threshold": options.threshold,
     }
     fields: Fields = {}
+    said = {**said, "output": _without_default(said.get("output") or {})}
     for key, given in (("tensors", tensors), ("output", output)):
         if merged := {**(said.get(key) or {}), **{k: v for k, v in given.items() if v is not None}}:
             fields[key] = merged

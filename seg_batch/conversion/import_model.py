@@ -16,8 +16,10 @@ from seg_batch.conversion import foreign_import, keras_import, onnx_import, torc
 from seg_batch.conversion.cards.opening import opened
 from seg_batch.conversion.declared import Fields, declared
 from seg_batch.conversion.nnunet import bundle as nnunet
+from seg_batch.conversion.nnunet.folder import is_results
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
+from seg_batch.core.text import visible
 from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
@@ -35,14 +37,21 @@ def import_model(
     ``bundle`` can't be written; nothing is written then.
     """
     path = Path(bundle)
+    if not Path(file).exists():
+        raise InputError(
+            f"there is no file or folder {visible(str(file))}: name a model, or a folder of one"
+        )
     require_replaceable(path, overwrite, CARD)
-    if nnunet.is_results(Path(file)):
+    if is_results(Path(file)):
         with writing_folder(path, overwrite, CARD) as folder:
             name = options.name or bundles.name_for(path)
+            bundles.require_no_command(name)
             card, notes = nnunet.into(folder, Path(file), options, name)
         return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
     nnunet.require_none_of(options)
     with opened(Path(file)) as foreign:
+        if foreign is None and (Path(file) / CARD).is_file():
+            raise InputError(f"{file} is a bundle already: install it with segbatch models add")
         if foreign is None and Path(file).is_dir():
             raise InputError(
                 f"{file} is a folder with no results of nnU-Net and no card of a model (rdf.yaml, configs/metadata.json, an "

@@ -49,6 +49,14 @@ class _File:
     def rank(self) -> int:
         return len(self.fixed)
 
+    @property
+    def other_layout(self) -> str:
+        """The advice to say the other layout, where the shape of the input leaves it open."""
+        shape = self.held.input(self.tensors.input or "").shape or ()
+        open_ = None in (shape[1], shape[-1]) or shape[1] == shape[-1]
+        layout = self.tensors.layout.replace("_", " ")
+        return f" with {layout}, say the other --layout or" if open_ else ","
+
 
 def into(
     folder: Path, sources: Sequence[Path], fields: Fields
@@ -212,8 +220,7 @@ def _named_as_given(file: _File, place: Path) -> Iterator[None]:
         words = error.message.replace(str(place), str(file.path)).partition("); ")[0]
         closed = ")" if words.count("(") > words.count(")") else ""
         raise InputError(
-            f"{words}{closed}: with {file.tensors.layout.replace('_', ' ')} it can't be run here, say the other --layout or "
-            "export it again with standard operators"
+            f"{words}{closed}: it can't be run here{file.other_layout} export it again with standard operators"
         ) from None
 
 

@@ -77,7 +77,9 @@ def _require_raw(y: np.ndarray, output: Output, where: str) -> None:
     if output.classes == "exclusive" and y.shape[-1] > 1:
         done = done and _sum_to_one(y)
     if done:
-        raise InputError(f"{where} gives probabilities already: leave out --logits")
+        raise InputError(
+            f"{where} gives probabilities already: leave out --logits, or output.gives of a card"
+        )
 
 
 def _require_probabilities(y: np.ndarray, output: Output, where: str) -> None:

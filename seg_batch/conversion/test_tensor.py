@@ -22,6 +22,7 @@ from seg_batch.core.run_files import TEST
 from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import average
+from seg_batch.inference.sliding_window.scores import Scores, scores_of
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.archive import Bounded
 from seg_batch.nn.noise import fields
@@ -90,7 +91,8 @@ def require_same_here(model: Model, image: np.ndarray, expected: np.ndarray) -> 
     engine = choose(AUTO, gpus=0, precision="float32", formats=(form,)).engine
     if engine == reference(form):
         return
-    seen = difference(engine, "float32", predictor_of(model, engine)(image), expected)
+    actual = predictor_of(model, engine)(image)
+    seen = difference(engine, "float32", actual, expected, scores_of(model.card))
     if not seen.inside:
         raise BundleError(
             f"{engine} gives other scores for this model than {reference(form)} ({_words(seen)}), so nothing was kept: "
@@ -146,16 +148,22 @@ def _on(
             if not rows:
                 rows.append(Difference(engine, precision, why_not=error.message))
         else:
-            rows.append(difference(engine, precision, actual, expected))
+            rows.append(difference(engine, precision, actual, expected, scores_of(model.card)))
     return rows
 
 
-def difference(engine: str, precision: str, actual: np.ndarray, expected: np.ndarray) -> Difference:
-    """What an engine gave, against what was kept."""
+def difference(
+    engine: str,
+    precision: str,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    scores: Scores,
+) -> Difference:
+    """What an engine gave, against what was kept; labels as predictions make them of such ``scores``."""
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         return Difference(engine, precision, inside=False)
     largest = float(np.abs(actual - expected).max())
-    same = float((actual.argmax(-1) == expected.argmax(-1)).mean())
+    same = float((scores.labels_of(actual) == scores.labels_of(expected)).mean())
     allowed = ALLOWED[precision]
     most = allowed.difference * max(1.0, float(np.abs(expected).max()))
     return Difference(

@@ -69,6 +69,11 @@ def duration(seconds: float | None) -> str:
     return f"{show_s(seconds)} {'h' if round(seconds) >= HOUR else 'min'}"
 
 
+def duration_finely(seconds: float) -> str:
+    """``3.2 ms``, and as `duration` from a tenth of a second on."""
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.1 else duration(seconds)
+
+
 def duration_in_words(seconds: float) -> str:
     """``41 s``, ``3 min 5 s``."""
     minutes, rest = divmod(round(seconds), MINUTE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard, read_card
-from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.files import file_parts, sha256, why_not_local
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import CARD
@@ -93,6 +93,19 @@ def model_in(folder: Path) -> Model:
 def name_for(folder: Path) -> str:
     """The name in the card of a new bundle, where none is given: that of its folder, as far as cards hold it."""
     return as_name(folder.resolve().name)
+
+
+COMMANDS = ("add", "bench", "check", "import", "index", "list", "remove", "show-one")
+
+
+def require_no_command(name: str) -> None:
+    """InputError for a name that commands take for something else."""
+    if name == PROBE_CARD.name:
+        raise InputError(f"{name} is what the built-in predictor is called: take another name")
+    if name in COMMANDS:
+        raise InputError(
+            f"segbatch models {name} is a command, so no bundle of this name could be shown: take another name"
+        )
 
 
 PROBE = Model(PROBE_CARD, function=probe)

@@ -166,6 +166,8 @@ def _indexed(wish: Wish, index: Index, hashes: dict[str, str]) -> _Sought:
 
 def _place(what: str) -> Place:
     """A path, an address, or the folder of an installed bundle."""
+    if not what.strip():
+        raise InputError("nothing is named: name a folder, an archive or an https address")
     place = place_of(what)
     if place.path is not None and place.path.is_file() and place.path.suffix in _NETWORKS:
         raise InputError(

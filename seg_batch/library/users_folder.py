@@ -13,7 +13,7 @@ from seg_batch.core.files import held_folder, remove
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import ADDING, CARD, PART
 from seg_batch.core.text import NAME, NAME_LENGTH, nearest, visible
-from seg_batch.inference.bundles import bundle_folders, users_bundles
+from seg_batch.inference.bundles import bundle_folders, require_no_command, users_bundles
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.io.sinks.publish import require_writable, restore_and_clean
 
@@ -29,8 +29,7 @@ def require_name(name: str) -> None:
             f"{visible(name[:120])} is no name for a bundle: take up to {NAME_LENGTH} letters, digits, '.', '_' and '-', as in "
             "my-model"
         )
-    if name == PROBE_CARD.name:
-        raise InputError(f"{name} is what the built-in predictor is called: take another name")
+    require_no_command(name)
 
 
 def require_free_name(name: str, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Options of ``watch`` and ``demo`` that can't be followed are refused in one line that names them."""
+"""Options of ``watch`` and ``demo`` that can't be followed, and slips of ``models``, are refused in one line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from seg_batch.cli import models
 from seg_batch.cli.demo import run_demo
 from seg_batch.cli.display.bars import Bar
 from seg_batch.cli.watch import _workflow
 from seg_batch.config.options import unset_options
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
-from seg_batch.core.errors import OutputError, PlanError
+from seg_batch.core.errors import InputError, OutputError, PlanError
+from seg_batch.inference.bundles import COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,14 @@ def test_the_demo_says_that_a_file_stands_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a file stands there"):
         list(run_demo(tmp_path / "a.txt", lambda: Bar(quiet=True)))
     assert (tmp_path / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [(("chek", "ok"), "check"), (("ad",), "add"), (("benhc", "ok"), "bench")]
+)
+def test_words_near_the_commands_of_models_lead_to_them(words: tuple[str, ...], hint: str) -> None:
+    group = get_command(models.app)
+    assert isinstance(group, models.Named)
+    assert set(group.commands) == set(COMMANDS)
+    with pytest.raises(InputError, match=f"did you mean {hint}"):
+        group.resolve_command(None, list(words))

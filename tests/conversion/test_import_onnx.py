@@ -16,12 +16,15 @@ import rasterio
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion import test_tensor
+from seg_batch.conversion.export import export
 from seg_batch.conversion.import_model import import_model, imported_lines
 from seg_batch.core.errors import BundleError
 from seg_batch.core.files import sha256
+from seg_batch.core.kernels.exponential import SIGMOID
 from seg_batch.inference.bundles import find_bundle
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
+from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
 from tests.support.files import segbatch, write_raster
 from tests.support.nn.onnx_models import channels_last, convolution, saved, unet
 
@@ -191,3 +194,30 @@ def test_a_card_in_a_file_and_options_are_one(tmp_path: Path) -> None:
     assert (card["missing"], card["background"]) == ("all", None)
     assert card["classes"][1]["colour"]
     assert card["channels"][1]["aliases"] == ["B8"]
+
+
+def test_labels_of_regions_are_compared_by_their_rule() -> None:
+    """Of nested regions the last one counts, though the largest score is the same everywhere."""
+    expected = np.float32([[[0.0, 9.0, 1.0]] * 4])
+    actual = np.float32([[[0.0, 9.0, -1.0]] * 4])
+    regions = Scores(SIGMOID, 0, last=True)
+    assert test_tensor.difference("e", "mixed", actual, expected, regions).same_labels == 0
+    assert test_tensor.difference("e", "mixed", actual, expected, PROBABILITIES).same_labels == 1
+
+
+@pytest.mark.full
+def test_our_own_export_with_its_own_card_gives_the_labels_of_its_source(
+    tmp_path: Path, flat: tuple[str, str]
+) -> None:
+    """Its sides stay open, so that it is predicted in the same patches."""
+    export(flat[0], "onnx", tmp_path / "exported", check=flat[1])
+    options = ImportOptions(card=str(tmp_path / "exported" / "card.json"))
+    again = import_model(tmp_path / "exported" / "model.onnx", tmp_path / "again", options)
+    assert again["card"]["multiple"]
+    maps = []
+    for name, bundle in (("a", flat[0]), ("b", str(tmp_path / "again"))):
+        out = tmp_path / f"{name}.tif"
+        predict_one(Request(flat[1], str(out), bundle, PredictOptions(precision="float32")))
+        with rasterio.open(out) as file:
+            maps.append(file.read(1))
+    assert (maps[0] == maps[1]).mean() >= 0.9999

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -143,6 +144,14 @@ def test_files_that_hold_no_network_of_patches(tmp_path: Path) -> None:
             "channels: [a, b, c]\nclasses: [x, y]\noutput: {gives: logits, shrink: [2, 2]}",
             "output.shrink",
         ),
+        ("channels: 3", "channels: found 3"),
+        ("schema_version: 99", "schema_version: found 99"),
+        ("normalisation: {kind: z-score}", "kind: found 'z-score'"),
+        ("patch: [64, big]", "patch.1: found 'big', it takes a whole number"),
+        ("classes: [a]", "classes: found a list"),
+        ("name: ../x", "name: found '../x'"),
+        ("folds_sha256: [abc]", "several networks"),
+        ("name: check\nchannels: [a, b, c]\nclasses: [x, y]", "is a command"),
         ("channels: [a]\nnormalisation: {kind: card, mean: [1, 2], std: [1, 1]}", "one mean"),
     ],
 )
@@ -151,3 +160,30 @@ def test_cards_that_are_wrong_or_not_of_the_model(tmp_path: Path, card: str, wor
     (tmp_path / "card.yaml").write_text(card)
     said = {"card": str(tmp_path / "card.yaml"), "channels": (), "classes": None}
     assert words in refused(path, tmp_path, **said)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("offset", "-5"), ("length", str(10**18)), ("length", "abc")]
+)
+def test_numbers_in_other_files_lie_within_them(tmp_path: Path, key: str, value: str) -> None:
+    model = unet()
+    path = tmp_path / "m.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    held = onnx.load(path, load_external_data=False)
+    entries = held.graph.initializer[0].external_data
+    next(entry for entry in entries if entry.key == key).value = value
+    path.write_bytes(held.SerializeToString())
+    assert "m.data" in refused(path, tmp_path) or value in refused(path, tmp_path)
+
+
+def test_an_opset_that_is_too_new_is_named(tmp_path: Path) -> None:
+    model = unet()
+    model.opset_import[0].version = 99
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert "has opset 99" in refused(path, tmp_path)
+
+
+def test_a_file_that_is_missing_is_told_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file or folder"):
+        import_model(tmp_path / "nothere", tmp_path / "b", ImportOptions())

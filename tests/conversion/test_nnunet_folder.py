@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion.import_model import import_model
 from seg_batch.conversion.nnunet.folder import (
     folds_of,
-    is_results_folder,
+    is_results,
     left_out,
     require_trained,
 )
@@ -64,15 +66,21 @@ def test_a_folder_without_folds_is_refused(tmp_path: Path) -> None:
 
 def test_folders_around_it_lead_to_it(tmp_path: Path) -> None:
     folder = small.results(tmp_path / "Dataset900_Small" / "nnUNetTrainer__nnUNetPlans__2d")
-    assert is_results_folder(folder)
-    assert is_results_folder(folder.parent)
-    assert not is_results_folder(folder / "fold_0")
-    assert not is_results_folder(tmp_path / "nowhere")
+    assert is_results(folder)
+    assert is_results(folder.parent)
+    assert is_results(folder / "fold_0")
+    assert not is_results(tmp_path / "nowhere")
     require_trained(folder)
     with pytest.raises(InputError, match=f"name one of them, like {folder}"):
         require_trained(folder.parent)
     with pytest.raises(InputError, match=f"name {folder}, and the fold by --fold"):
         require_trained(folder / "fold_0")
+    for near, words in (
+        (folder.parent, "name one of them"),
+        (folder / "fold_0", "the fold by --fold"),
+    ):
+        with pytest.raises(InputError, match=words):
+            import_model(near, tmp_path / "b", ImportOptions())
     (folder / "dataset.json").unlink()
     with pytest.raises(InputError, match="name a results folder"):
         require_trained(folder)

@@ -12,7 +12,7 @@ import pytest
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import ADDED, ADDING
-from seg_batch.inference.bundles import find_bundle
+from seg_batch.inference.bundles import COMMANDS, find_bundle
 from seg_batch.library.users_folder import staging
 from tests.library.conftest import Adds, Refuses, Said, kept
 from tests.support.library import files_of, keras_file, tarred, written, zipped
@@ -113,6 +113,9 @@ def test_a_name_that_is_taken(tmp_path: Path, adds: Adds, refuses: Refuses, home
     written(home / "mine", {"diary.txt": b""})
     assert "mine is there already" in refuses(first, name="mine", overwrite=True)
     assert "built-in predictor" in refuses(first, name="probe", overwrite=True)
+    for command in COMMANDS:
+        assert "is a command" in refuses(first, name=command, overwrite=True)
+    assert "nothing is named" in refuses("")
     assert adds(first, name="other")["name"] == "other"
 
 

@@ -57,7 +57,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         row["engine"],
         row["precision"],
-        units.duration(row["tile_s"]),
+        units.duration_finely(row["tile_s"]),
         units.whole(row["voxels_per_s"]),
         f"{row['flops_per_s'] / 1e9:.0f}" if row["flops_per_s"] else units.NONE,
         units.show_bytes(row["memory_bytes"]),

@@ -13,6 +13,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.statistics.schemes import measured
 from seg_batch.core.units import share_in_line
+from seg_batch.inference.sliding_window.scores import scores_of
 from seg_batch.nn.engines.output import finished
 
 
@@ -52,7 +53,8 @@ class Example:
                 "the description is of another model"
             )
         if self.discrete:
-            other = actual.argmax(-1) != expected.argmax(-1)
+            scores = scores_of(card)
+            other = scores.labels_of(actual) != scores.labels_of(expected)
             return Agreement(float(other.any()), float(other.mean()), self.mismatched)
         difference = np.abs(actual.astype(np.float64) - expected)
         beyond = ~(difference <= self.absolute + self.relative * np.abs(expected))

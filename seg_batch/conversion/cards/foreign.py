@@ -14,6 +14,7 @@ from seg_batch.config.validation import CheckedValue
 from seg_batch.conversion.cards.example import Example
 from seg_batch.conversion.words import BACKGROUND
 
+MOST_CHANNELS = 1024
 MIXED = "it can't say that channels are normalised in different ways"
 # What a run goes by, so that without it results differ; the rest of a card describes.
 ACTS = frozenset(

@@ -71,11 +71,6 @@ class Trained:
     notes: tuple[str, ...]
 
 
-def is_results(path: Path) -> bool:
-    """Whether a folder looks like what nnU-Net's training left, perhaps in part."""
-    return any((path / name).is_file() for name in (PLANS, DATASET))
-
-
 def into(
     part: Path, source: Path, options: ImportOptions, name: str
 ) -> tuple[ModelCard, tuple[str, ...]]:
@@ -205,7 +200,7 @@ def _same(answer: dict[str, Any], results: Results) -> Trained:
         mirroring=_axes(first["mirroring"], paths[0]),
         epochs=tuple(other["epoch"] for other in answer["folds"]),
         torch=str(answer["torch"]),
-        notes=_changed(first, results),
+        notes=(*_renamed(first, results.folder), *_changed(first, results)),
     )
 
 
@@ -231,6 +226,20 @@ def _axes(mirroring: Any, path: Path) -> tuple[int, ...]:
             f"{path} is mirrored along axes {str(axes)[:60]}: 0, 1 and 2 alone are axes"
         )
     return tuple(sorted(axes))
+
+
+def _renamed(stated: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Where the folder is called after another trainer or configuration; the checkpoints count, by which it was trained."""
+    trainer, *_, configured = folder.resolve().name.split("__")
+    if not trainer.startswith("nnUNetTrainer") or (trainer, configured) == (
+        stated["trainer"],
+        stated["configuration"],
+    ):
+        return ()
+    return (
+        f"the folder is called {folder.resolve().name}, and its checkpoints are of {stated['trainer']}, {stated['configuration']}, "
+        "which count",
+    )
 
 
 def _changed(stated: dict[str, Any], results: Results) -> tuple[str, ...]:

@@ -27,9 +27,10 @@ class Folds:
     checkpoints: tuple[Path, ...]
 
 
-def is_results_folder(path: Path) -> bool:
-    """Whether nnU-Net wrote this folder, or a folder of such folders."""
-    return path.is_dir() and ((path / PLANS).is_file() or bool(_trained_in(path)))
+def is_results(path: Path) -> bool:
+    """Whether a folder looks like what nnU-Net's training left, perhaps in part: of a configuration, of several, or a fold."""
+    here = any((path / name).is_file() for name in (PLANS, DATASET))
+    return here or _is_fold(path) or bool(_trained_in(path))
 
 
 def require_trained(folder: Path) -> None:
@@ -39,8 +40,10 @@ def require_trained(folder: Path) -> None:
             raise InputError(
                 f"{folder} holds {len(inside)} trained configurations: name one of them, like {inside[0]}"
             )
-        if (folder.parent / PLANS).is_file():
-            raise InputError(f"{folder} is one fold: name {folder.parent}, and the fold by --fold")
+        if _is_fold(folder):
+            raise InputError(
+                f"{folder} is one fold: name {folder.resolve().parent}, and the fold by --fold"
+            )
         raise InputError(
             f"{folder} has no {PLANS} and {DATASET}: name a results folder of nnU-Net v2, like "
             "Dataset004_X/nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -82,7 +85,10 @@ def folds_of(folder: Path, fold: str | None, checkpoint: Checkpoint) -> Folds:
                 f"{folder / f'fold_{name}'} has no {file}: {_other(folder, name, checkpoint)}"
             )
     if not names:
-        known = f"folds {', '.join(present)} have no {file}" if present else "there is no fold"
+        verb = "s {} have" if len(present) > 1 else " {} has"
+        known = (
+            f"fold{verb.format(', '.join(present))} no {file}" if present else "there is no fold"
+        )
         raise InputError(
             f"{folder}: {known}: {_other(folder, present[0] if present else '', checkpoint)}"
         )
@@ -99,6 +105,11 @@ def _other(folder: Path, fold: str, checkpoint: Checkpoint) -> str:
 
 def _place(name: str) -> tuple[bool, int]:
     return (True, 0) if name == ALL else (False, int(name))
+
+
+def _is_fold(path: Path) -> bool:
+    path = path.resolve()
+    return _FOLD.fullmatch(path.name) is not None and (path.parent / PLANS).is_file()
 
 
 def _trained_in(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def label(
 ) -> bool:
     part = _box(values, place, steps, (len(ids), *shape)).astype(np.float32, copy=False)
     where = tuple(slice(a, a + n) for a, n in zip(corner, shape, strict=True))
-    labels[where] = ids[_last(part, background) if last else part.argmax(0)]
+    labels[where] = ids[chosen(part, background, last)]
     if len(kept):
         with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
             made = probabilities(part, kind, background)
@@ -80,7 +80,10 @@ def label(
     return not np.isfinite(part).all()
 
 
-def _last(part: np.ndarray, background: int) -> np.ndarray:
+def chosen(part: np.ndarray, background: int, last: bool) -> np.ndarray:
+    """The index of the class that each voxel of sums ``(classes, ...)`` gets."""
+    if not last:
+        return part.argmax(0)
     index = np.full(part.shape[1:], background)
     for k in range(len(part)):
         index[part[k] > part[background]] = k

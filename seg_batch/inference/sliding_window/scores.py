@@ -37,6 +37,12 @@ class Scores:
             probabilities(np.moveaxis(sums, -1, 0), self.kind, self.background), 0, -1
         )
 
+    def labels_of(self, sums: np.ndarray) -> np.ndarray:
+        """The index of the class that each voxel of ``sums`` ``(..., classes)`` gets."""
+        from seg_batch.inference.sliding_window.plain_sums import chosen
+
+        return chosen(np.moveaxis(sums, -1, 0), self.background, self.last)
+
     def of_labels(self, sums: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The probability of the class that each voxel got, whose indices ``labels`` are; ``sums`` ``(..., classes)``."""
         if self.kind == AS_THEY_ARE:

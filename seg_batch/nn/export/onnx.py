@@ -16,10 +16,10 @@ def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     import tf2onnx
 
     from seg_batch.nn.backend import tf
-    from seg_batch.nn.export.saved_graph import input_spec, loaded, probabilities
+    from seg_batch.nn.export.saved_graph import loaded, open_spec, probabilities
 
     model = loaded(order)
-    signature = [input_spec(model, order, None)]
+    signature = [open_spec(model)]
     function = tf.function(
         lambda image: {OUTPUT: probabilities(model, image)}, input_signature=signature
     )

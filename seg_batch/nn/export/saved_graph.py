@@ -34,6 +34,11 @@ def input_spec(model: keras.Model, order: ExportJob, batch: int | None) -> Any:
     return tf.TensorSpec(shape, tf.float32, name=INPUT)
 
 
+def open_spec(model: keras.Model) -> Any:
+    """For any number of patches, of any sides where the model takes any."""
+    return tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
+
+
 def write_trunk(
     model: keras.Model, order: ExportJob, folder: Path, batch: int | None = None
 ) -> None:

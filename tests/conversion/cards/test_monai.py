@@ -193,6 +193,25 @@ def test_without_an_orientation_the_axes_are_those_of_each_file_x_first(tmp_path
     assert (card.orientation, card.spacing_mm) == ("stored:2,1,0", (1.5, 2.0, 3.0))
 
 
+def test_channels_that_no_network_has_are_not_counted(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "b", [*LOAD, RANGE])
+    path = folder / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace('"num_channels": 1', '"num_channels": 100000000'))
+    with pytest.raises(InputError, match="from 1 to 1024"):
+        read(folder)
+
+
+@pytest.mark.parametrize("way", ["@image_key#x", "@preprocessing#transforms#0", "@sizes#fine"])
+def test_circles_through_parts_are_refused(tmp_path: Path, way: str) -> None:
+    folder = bundle(tmp_path / "b", [*LOAD, RANGE])
+    path = folder / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    said = {"image_key": way, "preprocessing": way, "sizes": {"fine": way}}
+    path.write_text(json.dumps({**config, **said}))
+    with pytest.raises(InputError, match="lead in a circle"):
+        read(folder)
+
+
 def test_references_in_a_circle_are_refused(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "b", [*LOAD, RANGE])
     path = folder / "configs" / "inference.json"

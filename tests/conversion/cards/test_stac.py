@@ -145,6 +145,7 @@ def test_one_scaling_is_that_of_all_bands(
         ({"output__post_processing_function": {"format": "python", "expression": "m:vote"}}, "none of softmax"),
         ({"output__classification:classes": [{"value": 0, "name": "all"}]}, "two classes"),
         ({"about__mlm:tasks": ["classification"]}, "only semantic segmentation"),
+        ({"input__input": {"shape": [-1, 10**12, 64, 64], "dim_order": ["batch", "bands", "height", "width"]}, "input__bands": []}, "up to 1024"),
         ({"about__mlm:input": []}, "0 inputs"),
         ({"about__mlm:input": 3}, "a list"),
     ],

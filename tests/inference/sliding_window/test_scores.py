@@ -195,3 +195,15 @@ def test_cards_that_make_no_labels_are_refused(fields: dict[str, object], said: 
     with pytest.raises(InputError, match=said) as refused:
         card(**fields)
     assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize("scores", KINDS)
+def test_labels_of_an_array_are_those_of_the_rule(scores: Scores) -> None:
+    sums = np.random.default_rng(5).integers(-3, 4, (6, 7, 4)).astype(np.float32)
+    expected = np.empty((6, 7), int)
+    for place in np.ndindex(6, 7):
+        row = sums[place]
+        above = [k for k in range(4) if row[k] > row[scores.background]]
+        last = above[-1] if above else scores.background
+        expected[place] = last if scores.last else int(row.argmax())
+    assert np.array_equal(scores.labels_of(sums), expected)

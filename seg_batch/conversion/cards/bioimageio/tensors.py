@@ -91,7 +91,7 @@ def _axes(tensor: Entry, axes: list[Entry], layout: str, sides: tuple[str, ...])
         tuple(step for _, step in sizes),
         tuple(axis["unit"].text("") for axis in space),
         tuple(_positive(axis["scale"]) for axis in space),
-        tuple(axis["halo"].integer(0) for axis in space),
+        tuple(_above(axis["halo"], 0) if axis["halo"] else 0 for axis in space),
         tuple(_offset(axis["size"]) for axis in space),
     )
 

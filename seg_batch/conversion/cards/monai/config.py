@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from seg_batch.conversion.cards.entry import Entry
 
-_MOST_STEPS = 20  # of references to references
+_MOST_STEPS = 100  # of one reference and of those within it
 _PREFIXES = ("monai.transforms.", "monai.inferers.")
 
 
@@ -16,10 +17,11 @@ class Config:
     def __init__(self, root: Entry) -> None:
         self.root = root
 
-    def entry(self, entry: Entry) -> Entry:
+    def entry(self, entry: Entry, steps: Iterator[int] | None = None) -> Entry:
         """What a value is, or stands for: ``@a#b`` is the value of ``b`` in ``a``. InputError for an expression, another
-        file, or a reference that leads nowhere."""
-        for _ in range(_MOST_STEPS):
+        file, or a reference that leads nowhere. ``steps``: those that are left."""
+        steps = iter(range(_MOST_STEPS)) if steps is None else steps
+        for _ in steps:
             value = entry.value
             if not isinstance(value, str) or not value or value[0] not in "@$%":
                 return entry
@@ -29,13 +31,13 @@ class Config:
                 )
             if value[0] == "%":
                 raise entry.error(f"{entry.shown} is in another place or file: write its value out")
-            entry = self._named(value[1:], entry)
+            entry = self._named(value[1:], entry, steps)
         raise entry.error("references lead in a circle: write the value out")
 
-    def _named(self, name: str, asked: Entry) -> Entry:
+    def _named(self, name: str, asked: Entry, steps: Iterator[int]) -> Entry:
         at: Any = self.root
         for part in name.replace("::", "#").split("#"):
-            at = self.entry(at)
+            at = self.entry(at, steps)
             at = at[int(part)] if part.isdecimal() and isinstance(at.value, list) else at[part]
             if not at:
                 raise asked.error(f"{asked.shown} leads nowhere: write the value out")

@@ -12,6 +12,7 @@ from typing import Any
 from seg_batch.conversion.cards.archive import file_inside
 from seg_batch.conversion.cards.entry import Entry, document
 from seg_batch.conversion.cards.foreign import (
+    MOST_CHANNELS,
     Foreign,
     classes_of,
     no_place,
@@ -115,6 +116,8 @@ def _modality(given: Entry) -> str | None:
 def _names(entry: Entry, keys: tuple[str, ...], what: str) -> tuple[str, ...]:
     """The names of channels by their numbers; ``channel 1`` and so on where there are none."""
     count = entry["num_channels"].integer()
+    if not 1 <= count <= MOST_CHANNELS:
+        raise entry["num_channels"].refused(f"a number from 1 to {MOST_CHANNELS}")
     known = next((entry[key] for key in keys if entry[key]), Entry({}, entry.where))
     names = known.mapping()
     if set(names) != {str(k) for k in range(count)}:

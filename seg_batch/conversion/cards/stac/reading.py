@@ -14,6 +14,7 @@ from seg_batch.config.common_names import COMMON_NAMES, akin, names_at
 from seg_batch.conversion.cards.archive import file_inside
 from seg_batch.conversion.cards.entry import Entry, document
 from seg_batch.conversion.cards.foreign import (
+    MOST_CHANNELS,
     Foreign,
     colour_of_hex,
     no_place,
@@ -145,6 +146,8 @@ def _tensor(entry: Entry) -> tuple[str, list[int], int]:
     if len(shape) != 4 or min(shape) < -1 or 0 in shape:
         raise entry["shape"].refused("4 sides, above 0 or -1")
     by = dict(zip(axes, shape, strict=True))
+    if by["channel"] > MOST_CHANNELS:
+        raise entry["shape"].refused(f"up to {MOST_CHANNELS} bands")
     return LAYOUTS[axes], [by["y"], by["x"]], by["channel"]
 
 

@@ -83,6 +83,7 @@ def describe(path: Path) -> OnnxDescription:
     graphs = list(_graphs(model))
     _require_known(path, model, graphs)
     external = external_files(path, graphs)
+    _require_opset(path, model)
     numbers = {tensor.name for tensor in model.graph.initializer}
     domains = {entry.domain: int(entry.version) for entry in model.opset_import}
     return OnnxDescription(
@@ -95,6 +96,16 @@ def describe(path: Path) -> OnnxDescription:
         external=external,
         producer=" ".join(filter(None, (model.producer_name[:80], model.producer_version[:80]))),
     )
+
+
+def _require_opset(path: Path, model: Any) -> None:
+    """InputError for standard operators that are newer than the library."""
+    known = library().defs.onnx_opset_version()
+    opset = max((int(e.version) for e in model.opset_import if e.domain in STANDARD), default=0)
+    if opset > known:
+        raise InputError(
+            f"{path} has opset {opset}, and up to {known} is known here: export it with opset_version={min(known, 17)}"
+        )
 
 
 def library() -> Any:
@@ -178,7 +189,7 @@ def external_files(path: Path, graphs: list[Any]) -> tuple[Path, ...]:
         if tensor.data_location == type(tensor).EXTERNAL:
             entries = {entry.key: entry.value for entry in tensor.external_data}
             name = entries.get("location", "")
-            end = _whole(entries.get("offset")) + _whole(entries.get("length"))
+            end = sum(_whole(path, tensor.name, entries.get(key)) for key in ("offset", "length"))
             names[name] = max(names.get(name, 0), end)
     return tuple(_beside(path, name, size) for name, size in sorted(names.items()))
 
@@ -213,8 +224,14 @@ def _beside(path: Path, name: str, size: int) -> Path:
     return file
 
 
-def _whole(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0
+def _whole(path: Path, name: str, text: str | None) -> int:
+    """A number of bytes, 0 where nothing says it; InputError for what is none."""
+    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InputError(
+            f"{path} has external data of {name[:60]!r} at {text[:30]!r}, which is no number of bytes: save the model as "
+            "one file"
+        )
+    return int(text or 0)
 
 
 def _tensor(value: Any) -> OnnxTensor:

@@ -23,4 +23,11 @@ def write_whole(model: OnnxDescription, place: Path) -> None:
             f"({units.show_bytes(LARGEST)}): export it in float16"
         )
     onnx = library()
-    onnx.save(onnx.load(str(model.path)), str(place))
+    try:
+        whole = onnx.load(str(model.path))
+    except Exception as error:  # of protobuf, of the checker or of a file: each version has its own
+        words = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{model.path} has external data that can't be read ({words}): save the model as one file"
+        ) from None
+    onnx.save(whole, str(place))
