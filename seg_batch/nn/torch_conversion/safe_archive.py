@@ -104,7 +104,11 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    """The names in an archive, without its own folder; none in what is no archive."""
+    """The names in an archive, without its own folder; none in what is no archive.
+
+    Its directory is read whole: ``io.archive`` bounds that for archives from the net, and is of no lower layer than this.
+    A file that torch opens lies here already, and torch, too, reads its directory whole.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             for item in archive.infolist():
@@ -122,4 +126,11 @@ def _texts(path: Path, under: str) -> Iterator[tuple[str, str]]:
                     raise InputError(
                         f"{path}: {name} has {units.show_bytes(item.file_size)}, more than any network: it is damaged"
                     )
-                yield name, archive.read(item).decode("utf-8", "replace")
+                try:
+                    text = archive.read(item).decode("utf-8", "replace")
+                except Exception as error:  # of many types: what is packed may be anything
+                    words = " ".join(str(error).split())[:120]
+                    raise InputError(
+                        f"{path} is damaged ({name}: {words}): export it again"
+                    ) from None
+                yield name, text
