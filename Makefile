@@ -70,7 +70,7 @@ slow: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos/chaos.py
 
-# Torch, MONAI and nnU-Net are measured against in an environment of their own; torch never meets the package.
+# Torch, MONAI, nnU-Net and ukis-csmask are measured against in an environment of their own; torch never meets the package.
 # Where the registry has no CPU build of this torch for a Python, name another: PEERS_PYTHON=python3.12
 ifndef PEERS_PYTHON
 PEERS_PYTHON := $(shell for p in python3.11 python3.12 python3.13; do \
@@ -81,6 +81,8 @@ endif
 	@$(PEERS_PYTHON) -m venv --clear .venv-peers
 	@.venv-peers/bin/python -m pip -qq --disable-pip-version-check install \
 	  torch==2.13.0 monai==1.6.1 nnunetv2==2.8.1 rasterio==1.4.4 nibabel==5.4.2 numpy==2.4.6
+	@.venv-peers/bin/python -m pip -qq --disable-pip-version-check install --no-deps \
+	  ukis-csmask==1.0.0 onnxruntime==1.31.1
 	@touch $@
 
 # The Python that converts models of PyTorch. Where it can't be built, test-torch says so and is skipped.

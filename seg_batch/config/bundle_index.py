@@ -9,9 +9,10 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import InputError
+from seg_batch.core.text import NAME, NAME_LENGTH
 
 SCHEMA = 1
-BundleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+BundleName = Annotated[str, Field(pattern=rf"^{NAME}$", max_length=NAME_LENGTH)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

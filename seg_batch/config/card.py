@@ -40,6 +40,7 @@ from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.run_files import CARD
+from seg_batch.core.text import NAME
 
 SCHEMA = 7
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
@@ -80,7 +81,7 @@ class ModelCard(CheckedValue):
     """Everything needed to use a model, except the model."""
 
     schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=rf"^{NAME}$")
     description: str = ""
     kind: Literal["raster", "volume", "any"]
     rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; none: any")
@@ -142,9 +143,12 @@ class ModelCard(CheckedValue):
     )
     lead: tuple[NonNegativeInt, ...] | None = Field(
         default=None,
-        description="voxels per axis by which the first tile begins before the image and the last ends after it",
+        description="voxels per axis by which the first tile begins before the image and the last ends after it, for a network whose own tiles do",
     )
-    tta: str = Field(default="none", description="the views that are averaged where no option says")
+    tta: str = Field(
+        default="none",
+        description="the views that are averaged where no option says: none, flips (flips:y,x: along these), d4 or d4z",
+    )
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
     post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
     architecture: dict[str, Any] = Field(default_factory=dict)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from seg_batch.config.card import ModelCard
+from seg_batch.core.files import write_json
 from seg_batch.core.run_files import CARD
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False)
-    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / CARD, card.model_dump(mode="json"), for_people=True)

@@ -12,11 +12,11 @@ from typing import Any
 from seg_batch.config.card import ModelCard, make_card
 from seg_batch.config.card_file import read_card_fields
 from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion.words import background_of
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.inference import bundles
 
-BACKGROUND = "background"  # a class of this name is left out of mean scores
 _SAME = (
     *("patch", "overlap", "margin", "modality", "kind", "name", "description", "licence"),
     *("missing", "pixel_m", "pixel_range_m", "spacing_mm"),
@@ -99,8 +99,7 @@ def _classes(options: ImportOptions, said: Fields) -> Fields:
             )
         classes, fields = [(c.id, c.name) for c in table], {"classes": table}
     if "background" not in said:
-        named = (number for number, name in classes if str(name).lower() == BACKGROUND)
-        fields["background"] = next(named, None)
+        fields["background"] = background_of({"id": k, "name": name} for k, name in classes)
     return fields
 
 

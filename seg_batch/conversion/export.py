@@ -7,7 +7,6 @@ format's tolerance are not kept.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.config.card_parts.network import Tensors
 from seg_batch.conversion import int8_scores, onnx_copy, sample_patches, test_tensor
+from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.cards import export as foreign_cards
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, OutputError
 from seg_batch.core.files import require_local_output
-from seg_batch.core.run_files import CARD
 from seg_batch.core.units import share_in_line, show_bytes
 from seg_batch.core.versions import package_version
 from seg_batch.inference import bundles
@@ -94,8 +93,8 @@ def export(
     path = _folder(output, job.name)
     with writing_folder(path, overwrite, REPORT) as folder:
         report, card = _write(job, folder, Callbacks(callback))
-        _write_json(folder / CARD, card.model_dump(mode="json"))
-        _write_json(folder / REPORT, report)
+        write_card(folder, card)
+        files.write_json(folder / REPORT, report, for_people=True)
     return {"output": str(path), **report}
 
 
@@ -254,10 +253,6 @@ def _own_card(job: _Export, folder: Path) -> ModelCard:
     if name == "onnx":
         own["tensors"] = Tensors(input=INPUT, output=OUTPUT)
     return card.model_copy(update=own)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def lines(report: dict[str, Any]) -> str:

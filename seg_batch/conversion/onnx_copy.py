@@ -38,7 +38,7 @@ def copied(
         write_card(folder, model.card)
         report = _report(model, folder)
         report["cards"] = _cards(model, folder, worlds)
-        files.write_json(folder / REPORT, report)
+        files.write_json(folder / REPORT, report, for_people=True)
     return {"output": str(path), **report}
 
 

@@ -24,6 +24,7 @@ from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import average
 from seg_batch.inference.sliding_window.stitch import Predictor
+from seg_batch.io.archive import Bounded
 
 FIELD = 12  # voxels of one value along an axis
 STEP = 16  # of the noise, per deviation: it takes a quarter of the space that full numbers do
@@ -197,11 +198,14 @@ def _read(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 def _arrays(path: Path) -> Sequence[np.ndarray]:
     """Both arrays; ValueError where they are none, or larger than any test tensor."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(item.file_size for item in archive.infolist()) > LARGEST:
-            raise ValueError(f"more than {units.show_bytes(LARGEST)}")
-    with np.load(path, allow_pickle=False) as held:
-        arrays = [held["input"], held["output"]]
+    with path.open("rb") as file:
+        bounded: Any = Bounded(file)
+        with zipfile.ZipFile(bounded) as archive:
+            if sum(item.file_size for item in archive.infolist()) > LARGEST:
+                raise ValueError(f"more than {units.show_bytes(LARGEST)}")
+        file.seek(0)
+        with np.load(bounded, allow_pickle=False) as held:
+            arrays = [held["input"], held["output"]]
     if any(a.dtype != np.float32 or a.ndim < 4 or not np.isfinite(a).all() for a in arrays):
         raise ValueError("no finite arrays of float32")
     return arrays

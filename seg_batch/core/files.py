@@ -87,9 +87,13 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Atomic replace of a file by a value as JSON."""
-    write_text(path, json.dumps(value))
+def write_json(path: Path, value: Any, *, for_people: bool = False) -> None:
+    """Atomic replace of a file by a value as JSON; ``for_people`` and other programs: indented, and ValueError for a NaN,
+    which is not JSON."""
+    if for_people:
+        write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    else:
+        write_text(path, json.dumps(value))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -175,9 +179,14 @@ def file_parts(path: Path) -> list[Path]:
 
 def sha256(path: Path) -> str:
     """Hash of all ``parts`` of a model, one after the other."""
+    return hash_of(*file_parts(path))
+
+
+def hash_of(*paths: Path) -> str:
+    """SHA-256 of these files alone, one after the other; hex."""
     digest = hashlib.sha256()
-    for part in file_parts(path):
-        with part.open("rb") as file:
+    for path in paths:
+        with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 

@@ -5,6 +5,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a bundle, and so of its folder
+NAME_LENGTH = 100  # of one in a library
+
+
+def as_name(text: str) -> str:
+    """A text as the name of a bundle."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-")
+    return name[:NAME_LENGTH].rstrip("-") or "model"
+
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """``"did you mean dice?"``, or the list of ``known`` names where none is near ``name``; capitals and

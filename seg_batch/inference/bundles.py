@@ -1,15 +1,13 @@
 """Finding bundles: those inside the package, in the user's folders, or by path. No Keras here.
 
-A bundle is a folder with ``model.keras`` and ``card.json``.
+A bundle is a folder with ``card.json`` and the networks that it names, such as ``model.keras``.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.files import file_parts, sha256, why_not_local
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import CARD
+from seg_batch.core.text import as_name
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.io.sources.protocol import SourceInfo
@@ -93,7 +92,7 @@ def model_in(folder: Path) -> Model:
 
 def name_for(folder: Path) -> str:
     """The name in the card of a new bundle, where none is given: that of its folder, as far as cards hold it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("._-") or "model"
+    return as_name(folder.resolve().name)
 
 
 PROBE = Model(PROBE_CARD, function=probe)
@@ -111,16 +110,41 @@ def bundle_folders() -> list[Path]:
     return [*named, users_bundles(), BUNDLES]
 
 
-def installed_bundles() -> list[Model]:
-    """All bundles in ``folders()``, the first of a name. A bundle with a damaged card is left out
-    (``find_bundle`` says what is wrong with it)."""
-    models: dict[str, Model] = {}
+@dataclass(frozen=True)
+class Listing:
+    """The bundles by name; ``hides``: folders of the same name that are looked at later; ``damaged``: folders, and
+    what is wrong with their cards."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    hides: dict[str, list[Path]] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+    def hides_of(self, model: Model) -> list[Path]:
+        """The folders that this bundle hides; none for another of its name, which was named by its path."""
+        first = self.models.get(model.name)
+        is_first = first and first.path and model.path and first.path.samefile(model.path)
+        return self.hides.get(model.name, []) if is_first else []
+
+
+def listing() -> Listing:
+    """All bundles in ``bundle_folders()``."""
+    found = Listing()
     for folder in bundle_folders():
         for card in sorted(folder.glob(f"*/{CARD}")):
-            with suppress(SegbatchError):
-                model = model_in(card.parent)
-                models.setdefault(model.name, model)
-    return list(models.values())
+            path = card.parent
+            if path.name in found.models:
+                found.hides.setdefault(path.name, []).append(path)
+                continue
+            try:
+                found.models[path.name] = model_in(path)
+            except SegbatchError as error:
+                found.damaged[path] = error.message
+    return found
+
+
+def installed_bundles() -> list[Model]:
+    """All bundles but the hidden and the damaged (``find_bundle`` says what is wrong with one)."""
+    return list(listing().models.values())
 
 
 def find_bundle(name: str) -> Model:

@@ -249,12 +249,20 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"bands": info.bands} if info.taken else {}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
+        **({} if model.card.crop == "none" else {"background": model.card.background_index}),
+        **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:
     """What the card says of the output of its network, as JSON."""
     return {**card.output.model_dump(mode="json"), "background": card.background_index}
+
+
+def _tensors_of(model: Model) -> list[Any]:
+    """Which tensors of each file are used, as JSON."""
+    each = (card.tensors for card in model.cards)
+    return [tensors and tensors.model_dump(mode="json") for tensors in each]
 
 
 def tta_warnings(model: Model, tta: str) -> list[str]:

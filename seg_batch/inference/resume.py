@@ -7,10 +7,12 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
+from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import (
     InputError,
     OutputError,
@@ -86,14 +88,26 @@ def finished_report(prepared: Prepared[Plan], report: Report | None) -> Report |
     """The report of a complete, unchanged product of this very plan, with no time spent; else None."""
     if not report or prepared.request.overwrite or report["status"] != "complete":
         return None
-    if _changed(report, prepared.plan) or not is_intact(prepared.outputs, report):
+    if _changed(report, prepared) or not is_intact(prepared.outputs, report):
         return None
     blocks: BlockCounts = {**report["blocks"], "resumed": report["blocks"]["total"]}
     return {**report, "blocks": blocks, "seconds": 0.0}
 
 
-def _changed(report: Report, plan: Plan) -> list[str]:
-    return fingerprint_differences(report["plan"]["fingerprint"], plan.fingerprint)
+def _changed(report: Report, prepared: Prepared[Plan]) -> list[str]:
+    return [
+        *fingerprint_differences(report["plan"]["fingerprint"], prepared.plan.fingerprint),
+        *_classes_changed(report["classes"], prepared.model.card),
+    ]
+
+
+def _classes_changed(before: Iterable[Mapping[str, Any]], card: ModelCard) -> list[str]:
+    """A phrase where the outputs of the network had other ids or names, which no fingerprint holds."""
+    earlier, now = (
+        ", ".join(f"{c['id']}={c['name']}" for c in classes)
+        for classes in (before, [c.model_dump() for c in card.classes])
+    )
+    return [] if earlier == now else [f"classes: {earlier} became {now}"]
 
 
 def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
@@ -105,7 +119,7 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
     overwrite, changed = prepared.request.overwrite, list[str]()
     _remove_remnant(outputs.store)
     if report and outputs.product.exists() and not overwrite:
-        changed = _changed(report, plan)
+        changed = _changed(report, prepared)
     if outputs.store.exists():
         try:
             earlier = WorkStore.open(outputs.store)
@@ -114,7 +128,10 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
                 raise
             shutil.rmtree(outputs.store)
         else:
-            differences = fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction)
+            differences = [
+                *fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction),
+                *_classes_changed(earlier.spec.card["classes"], prepared.model.card),
+            ]
             changed = differences or changed  # else the product is another map of these predictions
             if not changed:
                 return earlier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import stat
 import tarfile
@@ -10,10 +11,11 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
 from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.files import translate_os_errors
 from seg_batch.core.text import visible
 from seg_batch.core.units import show_bytes
 
@@ -31,6 +33,19 @@ class Member:
     name: str
     kind: Literal["file", "folder", "link", "device"]
     chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How large a file may be, and what to do where it is larger."""
+
+    bytes: int
+    remedy: str = "if it should be, allow more with --max-size"
+
+    def require(self, size: int, what: object) -> None:
+        """InputError for a larger size."""
+        if size > self.bytes:
+            raise InputError(f"{what} is larger than {show_bytes(self.bytes)}: {self.remedy}")
 
 
 def members(file: IO[bytes], where: str, most_bytes: int) -> Iterator[Member]:
@@ -79,6 +94,34 @@ def path_inside(member: Member, where: str) -> tuple[str, ...]:
     if any(len(part.encode("utf-8", "replace")) > 200 for part in parts):
         raise InputError(f"{where}: {name[:60]}... is too long a name: shorten it")
     return parts
+
+
+def write_member(member: Member, folder: Path, most: Limit, where: str) -> int:
+    """Write it below ``folder`` unless it is a folder itself; its size in bytes, counted as it comes.
+
+    InputError as of ``path_inside``, for one that is there already, in other letters too, or under a file, and for more
+    than ``most``; OutputError where the disk refuses.
+    """
+    parts, name = path_inside(member, where), f"{where}: {visible(member.name)}"
+    if member.kind == "folder" or not parts:
+        return 0
+    target, written = folder.joinpath(*parts), 0
+    with translate_os_errors(target):
+        above = [path for path in target.parents if path.is_relative_to(folder)]
+        clashes = any(path.is_file() for path in above)
+        if not clashes:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            clashes = target.name.lower() in map(str.lower, os.listdir(target.parent))
+        if clashes:
+            raise InputError(
+                f"{name} is in it twice, or a file and a folder have one name: have it packed anew"
+            )
+        with target.open("xb") as file:
+            for chunk in member.chunks():
+                written += len(chunk)
+                most.require(written, name)
+                file.write(chunk)
+    return written
 
 
 def _in_zip(file: IO[bytes], where: str) -> Iterator[Member]:

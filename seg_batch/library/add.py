@@ -17,10 +17,11 @@ from seg_batch.core.files import translate_os_errors, write_json
 from seg_batch.core.run_files import ADDED, CARD, TEST
 from seg_batch.core.text import nearest, visible
 from seg_batch.inference.bundles import find_bundle, users_bundles
+from seg_batch.io.archive import Limit
 from seg_batch.io.sinks.publish import writing_folder
 from seg_batch.library.check import checked
 from seg_batch.library.contents import MOST_BYTES, Unpacked, bundle_in, copy, unpack
-from seg_batch.library.fetch import Fetched, Limit
+from seg_batch.library.fetch import Fetched
 from seg_batch.library.listing import folder_bytes, summary_of
 from seg_batch.library.sources import Place, checked_hash, obtained, place_of, require_hash
 from seg_batch.library.users_folder import namesakes, removable, require_free_name, staging

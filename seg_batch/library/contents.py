@@ -18,8 +18,15 @@ from seg_batch.core.files import translate_os_errors
 from seg_batch.core.run_files import ADDED, CARD, TEST
 from seg_batch.core.text import visible
 from seg_batch.core.units import counted_plainly
-from seg_batch.io.archive import CHUNK_BYTES, MOST_MEMBERS, Member, members, path_inside
-from seg_batch.library.fetch import Limit
+from seg_batch.io.archive import (
+    CHUNK_BYTES,
+    MOST_MEMBERS,
+    Limit,
+    Member,
+    members,
+    path_inside,
+    write_member,
+)
 
 EXAMPLES = "examples"  # the one folder in a bundle: pictures
 MOST_BYTES = 2 << 30  # of a bundle, where nobody says otherwise
@@ -104,7 +111,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _take(found: Iterable[Member], folder: Path, where: str, most_bytes: int) -> Unpacked:
-    taken, seen, left_bytes = Unpacked(folder), set(), most_bytes
+    taken, left_bytes = Unpacked(folder), most_bytes
     with translate_os_errors(folder):
         folder.mkdir()
     for member in found:
@@ -114,11 +121,10 @@ def _take(found: Iterable[Member], folder: Path, where: str, most_bytes: int) ->
         if not _is_wanted(parts[-1], member, where) or len(parts) > 3:
             taken.left_out.append("/".join(parts))
             continue
-        if "/".join(parts).lower() in seen:
-            raise InputError(f"{where}: {visible(member.name)} is in it twice: have it packed anew")
-        seen.add("/".join(parts).lower())
-        most = min(left_bytes, CARD_BYTES) if parts[-1] == CARD else left_bytes
-        left_bytes -= _write(member, folder.joinpath(*parts), most, where)
+        most = Limit(left_bytes)
+        if parts[-1] == CARD and left_bytes > CARD_BYTES:
+            most = Limit(CARD_BYTES, "a card is small, so it is none")
+        left_bytes -= write_member(member, folder, most, where)
     return taken
 
 
@@ -138,18 +144,6 @@ def _is_wanted(name: str, member: Member, where: str) -> bool:
         return False
     named = lower.split(".")[0] in _NAMES or lower in _NAMES
     return bool(_NETWORK.fullmatch(name)) or name == TEST or named or lower.endswith(_TOLD)
-
-
-def _write(member: Member, path: Path, most_bytes: int, where: str) -> int:
-    total = 0
-    with translate_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            for chunk in member.chunks():
-                total += len(chunk)
-                Limit(most_bytes).require(total, f"{where}: {visible(member.name)}")
-                file.write(chunk)
-    return total
 
 
 def _in_folder(source: Path) -> Iterator[Member]:

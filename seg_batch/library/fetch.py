@@ -28,23 +28,11 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import require_free_space, translate_os_errors
 from seg_batch.core.units import duration, show_bytes, with_commas
+from seg_batch.io.archive import Limit
 
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 60.0  # without any bytes
 SLOWEST = 1 << 10  # bytes per second, after this time
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How large a file may be, and what to do where it is larger."""
-
-    bytes: int
-    remedy: str = "if it should be, allow more with --max-size"
-
-    def require(self, size: int, what: object) -> None:
-        """InputError for a larger size."""
-        if size > self.bytes:
-            raise InputError(f"{what} is larger than {show_bytes(self.bytes)}: {self.remedy}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -10,9 +9,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import kind_of_address
+from seg_batch.core.files import hash_of, kind_of_address
 from seg_batch.core.text import visible
-from seg_batch.library.fetch import Fetched, Limit, fetch, require_https
+from seg_batch.io.archive import Limit
+from seg_batch.library.fetch import Fetched, fetch, require_https
 
 HASH_DIGITS = 64
 
@@ -61,8 +61,7 @@ def obtained(place: Place, into: Path, limit: Limit, callback: Callback) -> Fetc
         size = path.stat().st_size
         limit.require(size, path)
         callback.on(events.Stage(f"reading {path.name}"))
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_of(path)
     except OSError as error:
         raise InputError(
             f"{path} can't be read ({error.strerror}): name a file that is there"

@@ -12,19 +12,21 @@ from seg_batch.core.errors import BusyError, InputError
 from seg_batch.core.files import held_folder, remove
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import ADDING, CARD, PART
-from seg_batch.core.text import nearest, visible
+from seg_batch.core.text import NAME, NAME_LENGTH, nearest, visible
 from seg_batch.inference.bundles import bundle_folders, users_bundles
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.io.sinks.publish import require_writable, restore_and_clean
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+def is_name(text: str) -> bool:
+    return len(text) <= NAME_LENGTH and re.fullmatch(NAME, text) is not None
 
 
 def require_name(name: str) -> None:
     """InputError for what can't be the name of a bundle."""
-    if not _NAME.fullmatch(name) or name.endswith(PART):
+    if not is_name(name) or name.endswith(PART):
         raise InputError(
-            f"{visible(name[:120])} is no name for a bundle: take up to 100 letters, digits, '.', '_' and '-', as in "
+            f"{visible(name[:120])} is no name for a bundle: take up to {NAME_LENGTH} letters, digits, '.', '_' and '-', as in "
             "my-model"
         )
     if name == PROBE_CARD.name:
@@ -58,14 +60,14 @@ def removable(name: str) -> Path:
     """The folder of that bundle of the user's; InputError where it is not one."""
     folder = users_bundles()
     path = folder / name
-    is_name = bool(_NAME.fullmatch(name))
-    if is_name and (path.is_symlink() or (path / CARD).is_file()):
+    named = is_name(name)
+    if named and (path.is_symlink() or (path / CARD).is_file()):
         return path
-    if name == PROBE_CARD.name or (is_name and (BUNDLES / name).is_dir()):
+    if name == PROBE_CARD.name or (named and (BUNDLES / name).is_dir()):
         raise InputError(
             f"{visible(name)} came with segbatch, and stays: only added bundles are removed"
         )
-    if is_name and (elsewhere := namesakes(name, before=True)):
+    if named and (elsewhere := namesakes(name, before=True)):
         raise InputError(
             f"{name} lies in {elsewhere[0]}, which SEGBATCH_BUNDLES names and segbatch only reads: remove it there"
         )

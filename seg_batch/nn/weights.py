@@ -17,7 +17,11 @@ def stamp(path: Path) -> tuple[int, int]:
 def verified(path: Path, sha256: str | None) -> str:
     """The file's sha256, hex; raises BundleError unless it equals the expected `sha256`."""
     stamp(path)
-    actual = sha256_of(path)
+    return require_same(path, sha256_of(path), sha256)
+
+
+def require_same(path: Path, actual: str, sha256: str | None) -> str:
+    """``actual``, the hash of the file; BundleError unless it equals the expected one."""
     if sha256 is not None and actual != sha256.lower():
         raise BundleError(
             f"{path} has sha256 {actual[:12]}..., its card says {sha256[:12]}...: the file "

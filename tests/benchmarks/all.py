@@ -27,11 +27,13 @@ NAMES = (
     "monai",
     "monai_volume",
     "nnunet",
+    "csmask",
     "patches",
     "gpu",
 )
 LONG = {
     "monai": ("--side", "3072"),
+    "nnunet": ("--only", "volumes"),
     "engines": (),
     "archs": (),
     "workers": (),

@@ -68,6 +68,7 @@ def told(benchmark: str, key: str, what: str, **more: object) -> Figure:
 CPU_S = {"unit": "CPU s"}
 MILLIONS = {"unit": "million/s", "scale": 1e-6}
 SHARE = {"unit": "%", "scale": 100.0}
+MIB = {"unit": "MiB", "scale": 1 / (1 << 20)}
 
 # Against others, the same network on both sides.
 PEERS = (
@@ -101,6 +102,17 @@ PEERS = (
              "part of a head with torch.compile, both starts and compiling in it", 3.0),
     at_least("nnunet, folder", "ratio",
              "nnU-Net as it comes, mirroring, 12 small volumes, both starts in it", 3.0),
+    at_least("nnunet, folder", "same_labels", "the same, voxels with the same label", 99.9, **SHARE),
+    at_most("nnunet, folder", "peak_bytes", "the same, peak memory", 2048.0, **MIB),
+    told("nnunet, folder", "peer_peak_bytes", "the same, peak memory of nnU-Net", **MIB),
+    at_least("csmask 4096", "ratio",
+             "ukis-csmask on its own network, 4096 x 4096, both starts in it", 3.0),
+    at_least("csmask 4096", "memory", "the same, peak memory of ukis-csmask over ours", 10.0),
+    told("csmask 4096", "same_labels", "the same, pixels with the same label", **SHARE),
+    at_least("csmask 4096, float32", "ratio", "the same, ours in float32", 3.0),
+    at_least("csmask 4096, float32", "memory", "the same in float32, memory", 10.0),
+    told("csmask 4096, float32", "same_labels",
+         "the same in float32, pixels with the same label", **SHARE),
 )  # fmt: skip
 # What a run costs beside its network.
 RUN = (
@@ -120,6 +132,8 @@ RUN = (
     at_most("startup", "inspect_scene", "inspect of the sample scene", 0.5, **CPU_S),
     at_most("startup", "plan_scene", "plan of the sample scene with its bundle", 0.5, **CPU_S),
     at_most("startup", "predict", "predict of a small volume", 1.5, **CPU_S),
+    at_most("csmask, import", "seconds", "import of an ONNX model of 40 MB", 20.0, unit="s"),
+    told("nnunet, import", "seconds", "import of an nnU-Net folder with one fold", unit="s"),
 )  # fmt: skip
 ACCURACY = (
     at_least("patches, scene", "accuracy", "accuracy of the chosen patch less that of the card's",
@@ -128,6 +142,14 @@ ACCURACY = (
     at_least("patches, volumes", "dice", "the same, Dice of volumes", -0.1, unit="points", scale=100.0),
     at_most("patches, scene", "seams", "seam index of the chosen patch over the card's, scene", 1.0),
     at_most("patches, volumes", "seams", "the same, volumes", 1.0),
+    at_least("csmask, sentinel2", "kappa", "clouds of Sentinel-2, kappa against truth", 0.809, unit=""),
+    told("csmask, sentinel2", "float32_kappa", "the same, ours in float32", unit=""),
+    told("csmask, sentinel2", "peer_kappa", "the same, ukis-csmask", unit=""),
+    at_least("csmask, landsat7", "kappa", "clouds of Landsat 7, kappa against truth", 0.784, unit=""),
+    told("csmask, landsat7", "float32_kappa", "the same, ours in float32 (Landsat 7)", unit=""),
+    told("csmask, landsat7", "peer_kappa", "the same, ukis-csmask (Landsat 7)", unit=""),
+    at_least("csmask, float64", "same_labels", "pixels with the label of the network in float64",
+             99.9, **SHARE),
 )  # fmt: skip
 GPU = (
     at_least("gpu, forward", "share", "forward over the device's bf16 peak", 0.6, unit="",
@@ -145,6 +167,14 @@ LONG = (
     at_least("monai, float32", "ratio", "MONAI by hand, 3072 px, float32", 3.0),
     at_least("monai, bfloat16", "ratio", "MONAI by hand, 3072 px, bfloat16", 3.0,
              needs="bfloat16"),
+    at_least("nnunet, volumes", "ratio",
+             "nnU-Net as it comes, mirroring, 100 small volumes, both starts in it", 3.0),
+    at_least("nnunet, volumes", "same_labels", "the same 100, voxels with the same label", 99.9, **SHARE),
+    at_most("nnunet, volumes", "peak_bytes", "the same 100, peak memory", 2048.0, **MIB),
+    told("nnunet, volumes", "peer_peak_bytes", "the same 100, peak memory of nnU-Net", **MIB),
+    at_least("nnunet, volumes, float32", "ratio", "the same 100 volumes, ours in float32", 3.0),
+    at_least("nnunet, volumes, float32", "same_labels",
+             "the same in float32, voxels with the same label", 99.9, **SHARE),
     at_least("engines 2-D, openvino", "ratio", "OpenVINO over TensorFlow, float32, 2-D", 0.95),
     at_least("engines 2-D, bfloat16", "ratio", "the same, bfloat16 over float32", 1.8,
              needs="bfloat16"),

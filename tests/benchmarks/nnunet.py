@@ -4,10 +4,11 @@ plans and back, windows that overlap by half, Gaussian weights, each as a comman
 Our side is its results folder, imported by ``models import``: the same network on the same tiles, so that the labels can be compared.
 Its instance normalisation looks at the whole patch, so no other patch than that of its plans can be chosen.
 
-Two tasks: a part of a real head (MNI152) without mirroring, as it comes and with torch.compile; a folder of small volumes,
-the hippocampus' test cases, as it comes, which is with mirroring. More cases than there are begin anew.
+Tasks: a part of a real head (MNI152) without mirroring, as it comes and with torch.compile; folders of small volumes,
+the hippocampus' test cases, as they come, which is with mirroring: 12, and in `make bench-long` 100, these in float32 too. More cases than there
+are begin anew.
 
-``python tests/benchmarks/nnunet.py [--cases 12] [--size 112,128,112] [--only head compiled folder]``
+``python tests/benchmarks/nnunet.py [--size 112,128,112] [--only head compiled folder volumes] [--cases N]``: N instead of 12 and 100.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from seg_batch.nn.engines import load_predictor
 
 RESULTS = DATA / "nnunet_hippocampus" / "Dataset004_Hippocampus"
 TRAINED = RESULTS / "nnUNetTrainer_5epochs__nnUNetPlans__3d_coarse"
+FOLDERS = {"folder": (12, False), "volumes": (100, True)}  # cases, and whether in float32 too
 CONVERTER = ROOT / ".venv-torch" / "bin" / "python"  # make test-torch builds it
 
 
@@ -38,7 +40,8 @@ def bundle(folder: Path) -> Path:
     ran = measured(
         [*SEGBATCH, "models", "import", str(TRAINED), "-o", str(folder), "--torch-python", python]
     )
-    show("nnunet, import", f"{ran.seconds:.1f} s", sides={"segbatch": ran.costs})
+    text = f"{ran.seconds:.1f} s"
+    show("nnunet, import", text, seconds=ran.seconds, sides={"segbatch": ran.costs})
     card = find_bundle(folder).card
     load_predictor(
         folder / "model.onnx", engine="openvino", network=card.network
@@ -56,9 +59,9 @@ class Task:
             name = image.name.removesuffix(".nii.gz")
             shutil.copy(image, work / "in" / f"{name}_0000.nii.gz")
 
-    def ours(self, tta: str) -> Ran:
+    def ours(self, tta: str, precision: str = "auto") -> Ran:
         out = self.work / "ours"
-        options = ["--tta", tta, "--force", "--overwrite", "--quiet"]
+        options = ["--tta", tta, "--force", "--overwrite", "--quiet", "--precision", precision]
         files = ["predict", *map(str, self.images), "-o", f"{out}/", "--model", str(self.model)]
         return measured([*SEGBATCH, *files, *options])
 
@@ -97,27 +100,32 @@ class Task:
         return sum(int(np.prod(nibabel.load(image).shape)) for image in self.images)
 
 
-def compare(name: str, task: Task, tta: str, options: tuple[str, ...], **env: str) -> None:
-    ours = [task.ours(tta)]
-    theirs = [task.theirs(*options, **env)]
+def compare(name: str, task: Task, tta: str, options: tuple[str, ...], **env: str) -> Ran:
+    """Ours, theirs, ours; the run of theirs."""
+    ours, theirs = [task.ours(tta)], task.theirs(*options, **env)
     ours.append(task.ours(tta))
+    report_pair(name, task, ours, theirs)
+    return theirs
+
+
+def report_pair(name: str, task: Task, ours: list[Ran], theirs: Ran) -> None:
     card = find_bundle(task.model).card
     flops = card.compute.flops / np.prod(card.patch)
     voxels, same = task.voxels(), task.same_labels()
     note = (
-        f"; {voxels / ours[-1].seconds / 1e3:.0f} and {voxels / theirs[-1].seconds / 1e3:.0f} thousand voxels "
+        f"; {voxels / ours[-1].seconds / 1e3:.0f} and {voxels / theirs.seconds / 1e3:.0f} thousand voxels "
         f"per second, {flops / 1e3:.0f} thousand operations per voxel of a patch on both sides; "
         f"{same:.2%} of labels are the same"
     )
     report(
         name,
         ours,
-        theirs,
+        [theirs],
         note,
         same_labels=same,
         voxels=voxels,
         ours_voxels_per_s=voxels / ours[-1].seconds,
-        theirs_voxels_per_s=voxels / theirs[-1].seconds,
+        theirs_voxels_per_s=voxels / theirs.seconds,
         flops_per_voxel_of_a_patch=float(flops),
     )
 
@@ -130,11 +138,21 @@ def copied(cases: list[str], k: int, work: Path) -> Path:
     return to
 
 
+def compare_folder(name: str, count: int, model: Path, work: Path, exact: bool) -> None:
+    """``exact``: our side in float32 too, against the same run of theirs."""
+    work.mkdir()
+    cases = names(find_bundle("hippocampus-mri").card, "test")
+    task = Task([copied(cases, k, work) for k in range(count)], model, work / "sides")
+    theirs = compare(name, task, "auto", ())
+    if exact:
+        report_pair(f"{name}, float32", task, [task.ours("auto", "float32")], theirs)
+
+
 def main() -> None:
     if not TRAINED.is_dir():
         sys.exit("no real data: set SEGBATCH_DATA")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--cases", type=int, help="of both folders")
     parser.add_argument("--size", default="112,128,112", help="of the part of the head")
     parser.add_argument("--only", nargs="+", default=("head", "compiled", "folder"))
     asked = parser.parse_args()
@@ -149,10 +167,9 @@ def main() -> None:
             compare("nnunet, head", head, "none", plain)
         if "compiled" in asked.only:
             compare("nnunet, head, compiled", head, "none", plain, nnUNet_compile="true")
-        if "folder" in asked.only:
-            cases = names(find_bundle("hippocampus-mri").card, "test")
-            images = [copied(cases, k, work) for k in range(asked.cases)]
-            compare("nnunet, folder", Task(images, model, work / "folder"), "auto", ())
+        for name, (count, exact) in FOLDERS.items():
+            if name in asked.only:
+                compare_folder(f"nnunet, {name}", asked.cases or count, model, work / name, exact)
 
 
 if __name__ == "__main__":

@@ -94,17 +94,21 @@ def compare(pair: Pair, task: Task, rounds: int = 1) -> None:
 
 
 def report(name: str, ours: list[Ran], theirs: list[Ran], note: str = "", **more: object) -> None:
-    """The line of one comparison. ``inside``: by their own clocks, where both tell."""
+    """The line of one comparison. ``inside``: by their own clocks, where both tell. ``peak_bytes``: the most that
+    any run of ours had; ``memory``: how much more theirs had."""
     a, b = (middle(side) for side in (ours, theirs))
+    peak, peer_peak = (max(ran.rss_bytes for ran in side) for side in (ours, theirs))
     ratios = {"ratio": b.seconds / a.seconds, "cpu_ratio": b.cpu_s / a.cpu_s}
+    ratios |= {"memory": peer_peak / peak, "peak_bytes": peak, "peer_peak_bytes": peer_peak}
     text = f"{a.seconds:.1f} s against {b.seconds:.1f} s: {ratios['ratio']:.2f} times as fast"
     if a.report and b.report:
         ratios["inside"] = b.report["seconds"] / a.report["seconds"]
-        text += (
-            f"; by their own clocks, without start, imports of torch and {b.report['compile_s']:.0f} s "
-            f"of torch.compile, {ratios['inside']:.2f} times"
-        )
-    text += f"; processor time {ratios['cpu_ratio']:.2f} times (targets: {wanted(name)}){note}"
+        compiling = f", nor {s:.0f} s of torch.compile" if (s := b.report.get("compile_s")) else ""
+        text += f"; by their own clocks, without start and imports{compiling}, {ratios['inside']:.2f} times"
+    text += (
+        f"; processor time {ratios['cpu_ratio']:.2f} times, memory {peak >> 20} against "
+        f"{peer_peak >> 20} MiB, {ratios['memory']:.2f} times (targets: {wanted(name)}){note}"
+    )
     show(name, text, **ratios, sides={"segbatch": a.costs, "peer": b.costs}, **more)
 
 
@@ -116,7 +120,8 @@ def middle(runs: list[Ran]) -> Ran:
 
 def wanted(name: str) -> str:
     machine = this_machine()
-    said = [f"{f.key} {f.wanted(machine)}" for f in FIGURES if f.benchmark == name]
+    figures = [f for f in FIGURES if f.benchmark == name and f.target_on(machine) is not None]
+    said = [f"{f.key} {f.wanted(machine)}" for f in figures]
     return ", ".join(said) or "none"
 
 

@@ -101,10 +101,10 @@ def measured(command: list[str], out: IO[bytes] | int = subprocess.DEVNULL, **en
     return Ran({}, seconds, peak, _cpu_s() - before)
 
 
-def run_command(command: list[str]) -> Ran:
+def run_command(command: list[str], **env: str) -> Ran:
     """Run a command that prints one JSON object; whatever else it does is measured."""
     with tempfile.TemporaryFile() as out:
-        ran = measured(command, out)
+        ran = measured(command, out, **env)
         out.seek(0)
         return replace(ran, report=json.load(out))
 

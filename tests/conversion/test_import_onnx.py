@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_layouts_and_fixed_shapes(
     assert (card["multiple"] is None) == fixed
 
 
+@pytest.mark.full
 def test_an_output_without_its_border_is_a_shrunk_one(tmp_path: Path) -> None:
     card = imported(convolution(pads=0), tmp_path, channels=(A,), logits=True)["card"]
     assert (card["output"]["shrink"], card["finer"]) == ([1, 1], 1)
@@ -129,6 +131,7 @@ def test_one_of_several_outputs_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert find_bundle(str(tmp_path / "b")).card.tensors.output == "y"  # type: ignore[union-attr]
 
 
+@pytest.mark.full
 def test_numbers_in_other_files_are_put_into_the_one(tmp_path: Path) -> None:
     how = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
     path = saved(unet(), tmp_path / "m.onnx", **how)
@@ -159,6 +162,11 @@ def test_a_bundle_is_checked_on_every_engine(tmp_path: Path) -> None:
         test_tensor.check(str(bundle))
     (bundle / "test.npz").write_bytes(b"PK")
     with pytest.raises(BundleError, match="can't be read"):
+        test_tensor.check(str(bundle))
+    with zipfile.ZipFile(bundle / "test.npz", "w") as packed:
+        for n in range(5000):
+            packed.writestr(f"{n:0>200}", b"")
+    with pytest.raises(BundleError, match="header in it is far too large"):
         test_tensor.check(str(bundle))
 
 

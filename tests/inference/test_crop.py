@@ -90,7 +90,10 @@ def labels(path: Path | str) -> np.ndarray:
     [
         ((1, 1, 1), {}),
         ((0.6, 1, 1.7), {"spacing_mm": (1.0, 1.0, 1.0)}),
-        ((1, 1, 1), {"finer": 2, "rank": 2, "patch": (12, 12), "overlap": (4, 4)}),
+        pytest.param(
+            *((1, 1, 1), {"finer": 2, "rank": 2, "patch": (12, 12), "overlap": (4, 4)}),
+            marks=pytest.mark.full,
+        ),
     ],
 )
 def test_a_crop_is_seen_as_a_file_of_its_own(
@@ -130,6 +133,7 @@ def test_an_image_of_zeros_is_background(tmp_path: Path) -> None:
         assert report["product"]["counts"] == {"0": 30 * 20 * 9}
 
 
+@pytest.mark.full
 def test_what_lies_outside_is_surely_background_and_not_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +209,7 @@ def test_a_model_is_scored_on_what_it_would_write(
         assert np.array_equal(view.from_view(found).transpose(2, 1, 0), labels(tmp_path / "o.nii"))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_box_is_that_of_numpy_for_any_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -154,6 +154,7 @@ def test_scores_are_of_the_probability_of_the_label(tmp_path: Path) -> None:
         ({"output": LOGITS}, "averages logits"),
         ({"output": {"gives": "logits", "classes": "independent"}}, "independent"),
         ({"padding": "zero"}, "zeros"),
+        ({"lead": [2, 2]}, "begin before"),
         ({"output": {"shrink": [2, 2]}}, "smaller than its patch"),
     ],
 )

@@ -10,6 +10,7 @@ import rasterio
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.inference.predict import predict_one
+from seg_batch.inference.probe import PROBE_CARD, predict
 from seg_batch.inference.request import Request
 from tests.support.files import address_raster, write_raster
 
@@ -24,6 +25,16 @@ def test_another_plan_over_a_finished_product_is_refused(scene: Path, tmp_path: 
     other = Request(str(scene), out, model="probe", options=PredictOptions(taper="linear"))
     with pytest.raises(StoreError, match="taper: hann became linear"):
         predict_one(other)
+
+
+def test_a_map_of_other_classes_is_another(scene: Path, tmp_path: Path) -> None:
+    """The labels of a network are what its card says, of which its weights know nothing."""
+    out = str(tmp_path / "out.tif")
+    predict_one(Request(str(scene), out, model=(PROBE_CARD, predict)))
+    first, second, *others = PROBE_CARD.classes
+    swapped = PROBE_CARD.model_copy(update={"classes": (second, first, *others)})
+    with pytest.raises(StoreError, match="classes: 0="):
+        predict_one(Request(str(scene), out, model=(swapped, predict)))
 
 
 def test_a_changed_input_is_noticed(scene: Path, tmp_path: Path) -> None:

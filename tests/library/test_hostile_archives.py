@@ -228,14 +228,16 @@ def test_onnx_networks(
     if not library:
         monkeypatch.setattr(check, "find_spec", lambda name: None)
     assert adds(packed(good))["card"]["format"] == "onnx"
-    for network in (outside, beside, onnx_network(elsewhere="none.bin"), b"words"):
-        line = refuses(packed(network, **{"history.csv": bytes(4)}), name="other")
-        assert (
-            "outside its folder" in line
-            or "of its own" in line
-            or "missing" in line
-            or "no ONNX" in line
-        )
+    elsewhere, damaged = "has numbers in other files", "is no ONNX model (it is "
+    for network, said in (
+        (outside, elsewhere),
+        (beside, elsewhere),
+        (onnx_network(elsewhere="none.bin"), elsewhere),
+        (b"words", damaged),
+        (good[:-1], damaged),
+        (b"", "is no ONNX model (it holds no graph)"),
+    ):
+        assert said in refuses(packed(network, **{"history.csv": bytes(4)}), name="other")
     if library:
         assert "Magic" in refuses(packed(own), name="other")
 

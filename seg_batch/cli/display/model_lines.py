@@ -11,8 +11,8 @@ from seg_batch.config.card_parts.network import AS_BEFORE, Output
 from seg_batch.core.files import read_json
 from seg_batch.core.run_files import ADDED
 from seg_batch.core.units import show_bytes, shown
-from seg_batch.inference.bundles import Model, bundle_folders, find_bundle, require_intact
-from seg_batch.library.listing import folder_bytes, is_packaged, listing, summary_of
+from seg_batch.inference.bundles import Model, bundle_folders, find_bundle, listing, require_intact
+from seg_batch.library.listing import folder_bytes, is_packaged, summary_of
 
 
 def model_facts(name: str | None) -> dict[str, Any]:

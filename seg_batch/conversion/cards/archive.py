@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import translate_os_errors
-from seg_batch.core.units import show_bytes
-from seg_batch.io.archive import Member, members, path_inside
+from seg_batch.io.archive import Limit, members, write_member
 
 MOST_BYTES = 16 << 30  # unpacked
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -26,31 +25,20 @@ def unpacked(path: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="segbatch-") as temporary:
         folder = Path(temporary) / "content"
         folder.mkdir()
-        with translate_os_errors(path), path.open("rb") as file:
+        with _opened(path) as file:
             room = min(MOST_BYTES, shutil.disk_usage(folder).free // 2)
             for member in members(file, str(path), room):
-                room -= _extract(member, folder, room, path)
+                most = Limit(room, "there is no room for it, is it the right file?")
+                room -= write_member(member, folder, most, str(path))
         inside = list(folder.iterdir())
         yield inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def _extract(member: Member, folder: Path, room: int, path: Path) -> int:
-    """Write one file; its size in bytes, counted as it comes. InputError for a link, or a path that leads outside."""
-    parts = path_inside(member, str(path))
-    if member.kind == "folder" or not parts:
-        return 0
-    target = folder.joinpath(*parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with target.open("xb") as file:
-        for chunk in member.chunks():
-            written += len(chunk)
-            if written > room:
-                raise InputError(
-                    f"{path} unpacks to more than there is room for, {show_bytes(room)}: is it the right file?"
-                )
-            file.write(chunk)
-    return written
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}): let it be read") from None
 
 
 def file_inside(folder: Path, name: str, whose: str) -> Path:

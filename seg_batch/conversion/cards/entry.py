@@ -40,6 +40,16 @@ class Entry:
     def __bool__(self) -> bool:
         return self.value is not None
 
+    def only(self, what: str) -> Entry:
+        """The one item of a list, or of keys and values; InputError where there are more or none."""
+        named = isinstance(self.value, dict)
+        items = [self[key] for key in self.mapping()] if named else list(self)
+        if len(items) != 1:
+            raise self.error(
+                f"the model has {len(items)} {what}, and one is taken: export it with one"
+            )
+        return items[0]
+
     def mapping(self) -> dict[str, Any]:
         """Its keys and values; none of None."""
         if self.value is not None and not isinstance(self.value, dict):

@@ -22,7 +22,8 @@ class Example:
     """``input``: stored values ``(1, *sides, channels)``. ``output``: ``(1, *sides, outputs)``, as the document has
     it: after an activation, where it is ``activated``; as 0 and 1, where it is ``discrete``.
 
-    ``relative`` and ``absolute``: allowed differences; ``mismatched``: share of values that may pass them.
+    ``relative`` and ``absolute``: allowed differences; ``mismatched``: share of values that may pass them. Where nothing
+    says them, they are those of the specification of bioimage.io.
     """
 
     input: np.ndarray

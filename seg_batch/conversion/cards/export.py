@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,7 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 def _stac(job: _Job) -> dict[str, Any]:
     item = stac_writing.item(job.card, job.file)
-    _write_json(job.folder / ITEM, item)
+    files.write_json(job.folder / ITEM, item, for_people=True)
     entry = Entry(item, ITEM)
     fields, _ = stac.card_fields(entry, entry["assets"]["model"])
     return _report(ITEM, lost(job.card, fields, "a STAC item"))
@@ -132,8 +131,8 @@ def _monai(job: _Job) -> dict[str, Any]:
     inference = monai_writing.inference(job.card, job.file)
     folder = job.folder / monai.FOLDER
     folder.mkdir()
-    _write_json(folder / monai.METADATA, metadata)
-    _write_json(folder / "inference.json", inference)
+    files.write_json(folder / monai.METADATA, metadata, for_people=True)
+    files.write_json(folder / "inference.json", inference, for_people=True)
     name = f"{monai.FOLDER}/{monai.METADATA}"
     fields, _ = monai.card_fields(Entry(metadata, name), Entry(inference, "inference.json"))
     return _report(name, lost(job.card, fields, "a bundle of MONAI"))
@@ -141,10 +140,6 @@ def _monai(job: _Job) -> dict[str, Any]:
 
 def _report(name: str, not_carried: list[str]) -> dict[str, Any]:
     return {"file": name, "not_carried": not_carried}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from seg_batch.core.files import hash_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,4 @@ class ExportedFile:
         if path.is_dir():
             size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
             return cls(name=path.name, sha256="", size_bytes=size, **facts)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(name=path.name, sha256=digest, size_bytes=path.stat().st_size, **facts)
+        return cls(name=path.name, sha256=hash_of(path), size_bytes=path.stat().st_size, **facts)

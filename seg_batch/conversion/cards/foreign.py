@@ -12,8 +12,8 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.colours import colour_of
 from seg_batch.config.validation import CheckedValue
 from seg_batch.conversion.cards.example import Example
+from seg_batch.conversion.words import BACKGROUND
 
-BACKGROUND = re.compile(r"background|bg|other|unlabell?ed", re.IGNORECASE)
 MIXED = "it can't say that channels are normalised in different ways"
 # What a run goes by, so that without it results differ; the rest of a card describes.
 ACTS = frozenset(
@@ -106,24 +106,14 @@ def no_place(what: str, names: Iterable[str]) -> list[str]:
     return [f"a card has no place for {what}: {text}"] if text else []
 
 
-def card_name(text: str) -> str:
-    """A text as the name of a card."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-") or "model"
-
-
 def classes_of(names: Iterable[str], first: int = 0) -> list[dict[str, Any]]:
     """Classes with rising ids."""
     return [{"id": k, "name": name} for k, name in enumerate(names, first)]
 
 
-def background_of(classes: Iterable[dict[str, Any]]) -> int | None:
-    """The id of the class that is called so."""
-    return next((c["id"] for c in classes if BACKGROUND.fullmatch(c["name"])), None)
-
-
 def with_background(names: Iterable[str]) -> list[dict[str, Any]]:
     """Classes of outputs that leave out the background: it gets the id 0."""
-    return [{"id": 0, "name": "background"}, *classes_of(names, 1)]
+    return [{"id": 0, "name": BACKGROUND}, *classes_of(names, 1)]
 
 
 def spdx(licence: str) -> str:

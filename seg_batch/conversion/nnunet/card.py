@@ -6,12 +6,10 @@ views and folds, brings the sums back to the voxels of the image and takes the l
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from seg_batch.config.card import ModelCard, make_card
 from seg_batch.conversion.nnunet.reading import (
-    BACKGROUND,
     IGNORE,
     NOT_RESAMPLED,
     Configuration,
@@ -21,12 +19,12 @@ from seg_batch.conversion.nnunet.reading import (
     Plans,
     Resize,
 )
+from seg_batch.conversion.words import BACKGROUND, is_sequence
 from seg_batch.core.errors import InputError
 
 _REORIENTED = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")  # to RAS
 _FLAT = "NaturalImage2DIO"
 _AXES = "zyx"
-_MR = re.compile(r"(mri?|t1\w{0,2}|t2\w?|flair|dwi|adc|swi|pd)", re.IGNORECASE)
 _NEVER, _ALWAYS = 1e9, 1.0  # of thick_ratio
 _LEAST_STD = 1e-8  # by which nnU-Net divides at least
 _RULES = {0: "nearest", 1: "linear", 3: "cubic"}
@@ -127,7 +125,7 @@ def _channels(chosen: Configuration, dataset: Dataset) -> list[dict[str, Any]]:
 def _modality(chosen: Configuration, dataset: Dataset) -> str | None:
     if set(chosen.normalization_schemes) == {"CTNormalization"}:
         return "CT"
-    return "MR" if all(map(_MR.fullmatch, dataset.channels)) else None
+    return "MR" if all(map(is_sequence, dataset.channels)) else None
 
 
 def _normalisation(plans: Plans, chosen: Configuration) -> dict[str, Any]:

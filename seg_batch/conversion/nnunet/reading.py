@@ -13,12 +13,13 @@ from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.conversion.nnunet.network import Design, design_of_before
+from seg_batch.conversion.words import BACKGROUND
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import size
 
 PLANS, DATASET, FINGERPRINT = "plans.json", "dataset.json", "dataset_fingerprint.json"
 MOST_BYTES = 64 << 20
-IGNORE, BACKGROUND = "ignore", "background"
+IGNORE = "ignore"
 NOT_RESAMPLED = "no_resampling_hack"
 
 Scheme = Literal[

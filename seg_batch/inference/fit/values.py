@@ -137,7 +137,8 @@ def _against_card(
         channels = {n: v[v != fills[n]] if n in fills else v for n, v in channels.items()}
     compared = {name: channels[name] for name in trained if len(channels[name])}
     if compared:
-        yield from _range(card, compared, [trained[name] for name in compared], seen)
+        named = bool(info.names) and all(each.names for each in info.names)
+        yield from _range(card, compared, [trained[name] for name in compared], seen, named)
     yield from _twins(compared)
 
 
@@ -164,7 +165,11 @@ def _fill_finding(fills: dict[str, float], channels: Named, info: SourceInfo) ->
 
 
 def _range(
-    card: ModelCard, channels: Named, trained: Sequence[ChannelStatistics], seen: Sample
+    card: ModelCard,
+    channels: Named,
+    trained: Sequence[ChannelStatistics],
+    seen: Sample,
+    named: bool,
 ) -> Iterator[Finding]:
     names, values = [*channels], [*channels.values()]
     quantities = [c.quantity for c in card.channels or ()]
@@ -178,8 +183,10 @@ def _range(
         words = _compared(names[worst], values[worst], trained[worst])
         yield Finding("does not fit" if sure else "unusual", words, cure)
         return
+    # Numbers of a normalisation say little of the order, and nothing where the file names its channels.
+    vague = any(each.percentiles is None for each in trained)
     order, gain = best_order(values, trained)
-    if gain > ORDER_GAIN and whole:
+    if gain > ORDER_GAIN and whole and not (vague and named):
         words = "its channels are more like the training in another order"
         yield Finding("unusual", words, in_order(order, seen))
         return

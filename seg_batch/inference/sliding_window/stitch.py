@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg_batch.core.errors import BundleError
 from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
@@ -171,7 +172,10 @@ class Stitcher:
         tiles = self.grid.patch
         expected = (len(patches), *tiles[len(tiles) - self.rank :], self.classes)
         if result.shape != expected:
-            raise ValueError(f"the model gave {result.shape} for patches {shape}, not {expected}")
+            raise BundleError(
+                f"the model gave {result.shape} for patches {shape}, and its card says {expected}: mend classes, finer and "
+                "output.shrink of the card, or import the model again"
+            )
         return result.reshape(len(patches), *tiles, self.classes)
 
 

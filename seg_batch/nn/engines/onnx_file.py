@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg_batch.core.errors import BundleError
-from seg_batch.nn.weights import stamp
+from seg_batch.nn.weights import require_same, stamp
 
 # Message -> number of a field -> the message in it, as far as tensors lie in it (onnx.proto).
 FIELDS: dict[str, dict[int, str]] = {
@@ -25,6 +25,7 @@ FIELDS: dict[str, dict[int, str]] = {
     },
     "Sparse": {1: "Tensor", 2: "Tensor"},
 }
+GRAPH = 7  # of a model
 EXTERNAL = (13, 14)  # of a tensor: where its numbers are, and that they are elsewhere
 DEEPEST = 100  # messages within one another, as protobuf reads them
 
@@ -33,14 +34,11 @@ def read_whole(path: Path, sha256: str | None) -> bytes:
     """The content of the file; BundleError where it has not that hash (hex), or is no ONNX file, or needs others."""
     stamp(path)
     data = path.read_bytes()
-    actual = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and actual != sha256.lower():
-        raise BundleError(
-            f"{path} has sha256 {actual[:12]}..., its card says {sha256[:12]}...: the file "
-            "is damaged or was exchanged; get the bundle again"
-        )
+    require_same(path, hashlib.sha256(data).hexdigest(), sha256)
     try:
         external = _has_external(memoryview(data), "Model")
+        if not any(number == GRAPH for number, _ in _fields(memoryview(data))):
+            raise ValueError("it holds no graph")
     except ValueError as error:
         raise BundleError(f"{path} is no ONNX model ({error}): get the bundle again") from None
     if external:

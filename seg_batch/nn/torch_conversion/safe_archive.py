@@ -105,12 +105,20 @@ def _checked(
         raise InputError(
             f"{path}: {name} has {units.show_bytes(item.file_size)}, more than any network: it is damaged"
         )
-    content = archive.read(item)
+    try:
+        content = archive.read(item)
+    except Exception as error:  # of many types: what is packed may be anything
+        words = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is damaged ({name}: {words}): export it again") from None
     (require_script if kind == "torchscript" else require_plain)(path, name, content)
     return content
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    """The names in an archive, without its own folder."""
+    """The names in an archive, without its own folder.
+
+    Its directory is read whole: ``io.archive`` bounds that for archives from the net, and is of no lower layer than this.
+    A file that torch opens lies here already, and torch, too, reads its directory whole.
+    """
     for item in archive.infolist():
         yield item.filename.partition("/")[2] or item.filename, item

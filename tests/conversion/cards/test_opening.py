@@ -53,6 +53,15 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("names", [("rdf.yaml", "RDF.yaml"), ("a", "a/rdf.yaml"), ("a/b", "a")])
+def test_two_files_in_one_place_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as file:
+        for name in names:
+            file.writestr(name, "x")
+    with pytest.raises(InputError, match="is in it twice"), opened(tmp_path / "b.zip"):
+        pass
+
+
 def test_more_than_there_is_room_for_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +69,7 @@ def test_more_than_there_is_room_for_is_refused(
     path = tmp_path / "b.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("zeros", b"\0" * 100_000)
-    with pytest.raises(InputError, match="more than there is room for"), opened(path):
+    with pytest.raises(InputError, match="no room for it"), opened(path):
         pass
 
 

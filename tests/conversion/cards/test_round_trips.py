@@ -83,6 +83,33 @@ def require_alike(card: ModelCard, back: ModelCard) -> None:
     np.testing.assert_allclose(ours(pixels), theirs(pixels), rtol=1e-4, atol=1e-3)
 
 
+def test_test_tensors_are_held_to_what_is_written_of_them(tmp_path: Path) -> None:
+    """A description that says its tolerance, and one that leaves it to the specification, allow the same."""
+    card = ModelCard(
+        name="cells",
+        kind="any",
+        rank=2,
+        patch=(8, 8),
+        channels=["grey"],
+        classes=[{"id": 0, "name": "background"}, {"id": 1, "name": "cell"}],
+        normalisation={"kind": "identity"},
+        output={"gives": "logits"},
+    )
+    written("bioimageio", card, tmp_path)
+    text = (tmp_path / "rdf.yaml").read_text()
+    left_out = text.replace("reproducibility_tolerance", "other")
+    assert left_out != text
+    allowed = []
+    for rdf in (text, left_out):
+        (tmp_path / "rdf.yaml").write_text(rdf)
+        with opened(tmp_path) as foreign:
+            assert foreign is not None
+            assert foreign.example is not None
+            it = foreign.example
+            allowed.append((it.relative, it.absolute, it.mismatched))
+    assert allowed == [(1e-3, 1e-3, 1e-4)] * 2
+
+
 def test_what_a_run_goes_by_is_told_apart_from_what_describes(tmp_path: Path) -> None:
     card = ModelCard(
         name="clouds",

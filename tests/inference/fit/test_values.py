@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from seg_batch.config.card_parts.channels import Channel, ChannelStatistics
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.inference.fit.values import value_findings
 from seg_batch.inference.fit.verdict import Verdict
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.sample import Sample
 
@@ -45,11 +47,13 @@ def card(quantity: Any = "DN", **fields: Any) -> ModelCard:
     return ModelCard(**{**base, "normalisation": {"kind": "identity"}, **fields})
 
 
-def verdict(values: np.ndarray, model: ModelCard | None = None, **parts: Any) -> Verdict:
+def verdict(
+    values: np.ndarray, model: ModelCard | None = None, info: SourceInfo = INFO, **parts: Any
+) -> Verdict:
     valid = parts.pop("valid", np.isfinite(values))
     edge = parts.pop("edge", np.zeros(len(values), bool))
     seen = Sample(values, valid, edge, **parts)
-    return Verdict.of(value_findings(model or card(), INFO, seen))
+    return Verdict.of(value_findings(model or card(), info, seen))
 
 
 @given(st.integers(1, 10**6), st.integers(2, 400), st.floats(0.02, 1))
@@ -96,6 +100,10 @@ def test_mean_and_deviation_of_the_normalisation_serve_where_there_is_no_more() 
     bare = bare.model_copy(update={"channels": tuple(Channel(name=n) for n in "abc")})
     assert verdict(scene(), bare) == Verdict()
     assert verdict(scene() / 1e4, bare).outcome == "unusual"
+    other = scene()[:, [1, 0, 2]]
+    assert "--bands 2,1,3" in verdict(other, bare).line
+    named = replace(INFO, names=tuple(ChannelNames((name,)) for name in "abc"))
+    assert verdict(other, bare, named) == Verdict()  # the file says which they are
 
 
 def test_images_with_a_scale_of_their_own_are_not_held_against_numbers() -> None:

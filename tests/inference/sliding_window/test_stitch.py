@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.core.errors import SegbatchError
+from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.geometry import Blocks, Box, Grid
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import TAPERS, Taper
@@ -186,5 +186,5 @@ def test_values_that_are_not_finite_are_no_labels(value: float) -> None:
 def test_a_model_with_the_wrong_classes_is_named() -> None:
     grid = Grid((8, 8), (8, 8), (0, 0), (0, 0))
     stitcher = Stitcher(grid, Taper(grid), PLAIN, lambda x: x, 2, 2, 1, EmptyRule(255))
-    with pytest.raises(ValueError, match=r"gave \(1, 8, 8, 1\)"):
+    with pytest.raises(BundleError, match=r"gave \(1, 8, 8, 1\)"):
         by_blocks(address((8, 8)), stitcher, (8, 8))

@@ -105,6 +105,18 @@ def test_external_data_are_listed_or_refused(path: Path, tmp_path: Path) -> None
     assert "external data in w.bin, which is missing" in refusal(path)
 
 
+def test_external_data_in_a_function_are_refused_too(path: Path) -> None:
+    model = made.convolution()
+    constant = helper.make_node("Constant", [], ["k"], value=model.graph.initializer[0])
+    value = outside(made.convolution(), "w.bin").graph.initializer[0]
+    constant.attribute[0].t.CopyFrom(value)
+    body = [constant, helper.make_node("Add", ["a", "k"], ["b"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "Shifted", ["a"], ["b"], body, opsets))
+    path.write_bytes(model.SerializeToString())
+    assert "external data in w.bin, which is missing" in refusal(path)
+
+
 @pytest.mark.parametrize("name", ["../w.bin", "/etc/hostname", "", "link.bin"])
 def test_external_data_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"

@@ -27,7 +27,7 @@ def all_in_float32(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Gives the precisions that were asked for instead, part by part.
     """
     asked: list[str] = []
-    plain = engine._config("f32")
+    plain = engine._config("f32", engine._threads())
 
     def config(precision: str, *_: object) -> dict[str, object]:
         asked.append(precision)

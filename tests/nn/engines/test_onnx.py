@@ -1,6 +1,5 @@
 """ONNX files on both engines: the same scores whatever the file leaves open, and what is refused."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -181,41 +180,6 @@ def test_mixed_precision_keeps_the_first_and_the_last_layer(
     y = loaded(path, "openvino", precision="mixed")(x)
     assert all_in_float32 == ["f32", "bf16", "f32"]
     np.testing.assert_allclose(y, reference(path, x, LOGITS), atol=1e-5)
-
-
-def normalised() -> Any:
-    """Instance normalisation between two convolutions, in three dimensions."""
-    conv = {"kernel_shape": (3, 3, 3), "pads": [1] * 6}
-    nodes = [
-        made.node("Conv", "x v", "a", **conv),
-        made.node("InstanceNormalization", "a g b", "n"),
-        made.node("LeakyRelu", "n", "r"),
-        made.node("Conv", "r w", "y", **conv),
-    ]
-    weights = [
-        *(made.numbers("v", (16, 3, 3, 3, 3)), made.numbers("w", (2, 16, 3, 3, 3))),
-        *(made.numbers("g", (16,)), made.numbers("b", (16,))),
-    ]
-    shape = ("n", 3, "d", "h", "w")
-    return made.graph_of(nodes, weights, shape, ("n", 2, "d", "h", "w"))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("kind", ["unet", "instance normalisation"])
-def test_threads_change_no_bit(
-    path: Path, engine: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """OpenVINO splits the sums of an instance normalisation among threads, unless its sides are one axis."""
-    model, sides = (made.unet(), (64, 48)) if kind == "unet" else (normalised(), (40, 40, 40))
-    made.saved(model, path)
-    x = patches(sides, n=1)
-    results = []
-    for threads in ("1", "2", "5"):
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", threads)
-        os.utime(path, ns=(int(threads), int(threads)))  # another file: loaded again
-        results.append(loaded(path, engine)(x))
-    assert all(np.array_equal(results[0], y) for y in results[1:])
-    np.testing.assert_allclose(results[0], reference(path, x, LOGITS), atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

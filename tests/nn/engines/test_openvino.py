@@ -18,7 +18,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines.openvino.convert import to_openvino
-from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor, _config
+from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor, _threads
 from seg_batch.nn.engines.openvino.library import openvino as ov
 from seg_batch.nn.engines.openvino.library import openvino_core
 
@@ -150,7 +150,7 @@ def test_there_is_one_core_however_many_predictors(bundle_files) -> None:  # typ
 
 def test_threads_are_those_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
-    assert _config("f32")["INFERENCE_NUM_THREADS"] == 3
+    assert _threads() == 3
 
 
 @pytest.mark.full

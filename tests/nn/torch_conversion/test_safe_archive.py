@@ -169,3 +169,9 @@ def test_a_name_in_two_folders_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged"):
         require_safe(archive(tmp_path / "m.pt2", models__model_DOT_json="{"), "exported")
+    path = exported(tmp_path / "n.pt2")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"torch.ops")] ^= 1  # fails its checksum
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"n.pt2 is damaged \(models/model.json: Bad CRC"):
+        require_safe(path, "exported")

@@ -14,14 +14,13 @@ from seg_batch.conversion.cards.bioimageio.tensors import Axes, axes_of, example
 from seg_batch.conversion.cards.entry import Entry, document
 from seg_batch.conversion.cards.example import Example
 from seg_batch.conversion.cards.foreign import (
-    BACKGROUND,
     Foreign,
-    background_of,
-    card_name,
     classes_of,
     no_place,
     with_background,
 )
+from seg_batch.conversion.words import background_of, is_background, modality_of
+from seg_batch.core.text import as_name
 
 WORLD = "bioimage.io"
 NAMES = ("rdf.yaml", "bioimageio.yaml")
@@ -32,19 +31,6 @@ _WITHOUT = {
     "keras_hdf5": "is HDF5, which may hold code",
     "tensorflow_saved_model_bundle": "holds code of TensorFlow",
     "tensorflow_js": "is for browsers",
-}
-_MODALITIES = {
-    "ct": "CT",
-    "mri": "MR",
-    "mr": "MR",
-    "pet": "PET",
-    "ultrasound": "ultrasound",
-    "microscopy": "microscopy",
-    "fluorescence-light-microscopy": "microscopy",
-    "electron-microscopy": "microscopy",
-    "fluorescence": "microscopy",
-    "brightfield": "microscopy",
-    "em": "microscopy",
 }
 _NOT_KEPT = [
     "covers",
@@ -85,7 +71,7 @@ def read(path: Path) -> Foreign:
     file = _file(weights, path.parent, f"the {kind} weights")
     if data := weights["external_data"]:
         _file(data, path.parent, "the external data of the weights")
-    given, result = _only(rdf["inputs"], "inputs"), _only(rdf["outputs"], "outputs")
+    given, result = rdf["inputs"].only("inputs"), rdf["outputs"].only("outputs")
     axes = axes_of(given)
     example = example_of(given, result, axes, path.parent, rdf["config"]["bioimageio"])
     fields, sentences = card_fields(rdf, example)
@@ -109,7 +95,7 @@ def card_fields(rdf: Entry, example: Example | None) -> tuple[dict[str, Any], li
         raise rdf["format_version"].error(
             f"the format is {version[:20]}, and 0.5 is read: bring it to that with bioimageio.spec"
         )
-    given, result = _only(rdf["inputs"], "inputs"), _only(rdf["outputs"], "outputs")
+    given, result = rdf["inputs"].only("inputs"), rdf["outputs"].only("outputs")
     axes, outer = axes_of(given), axes_of(result)
     if axes.layout != outer.layout or axes.sides != outer.sides:
         raise result["axes"].error(
@@ -119,30 +105,22 @@ def card_fields(rdf: Entry, example: Example | None) -> tuple[dict[str, Any], li
     classes, output = _classes(outer.channels, activation)
     tags = tuple(tag.lower() for tag in rdf["tags"].texts())
     fields: dict[str, Any] = {
-        "name": card_name(rdf["name"].text()),
+        "name": as_name(rdf["name"].text()),
         "description": rdf["description"].text(""),
         "licence": rdf["license"].text(""),
         "training_data": _training_data(rdf["training_data"]),
         "rank": len(axes.sides),
         "kind": _kind(tags, len(axes.sides)),
-        "modality": next((_MODALITIES[tag] for tag in tags if tag in _MODALITIES), None),
+        "modality": modality_of(tags),
         "channels": [{"name": name} for name in axes.channels],
         "classes": classes,
         "background": background_of(classes),
         "normalisation": normalisation_of(given, len(axes.channels), axes.sides),
         "tensors": {"layout": axes.layout},
         **_size(axes),
-        **_grid(given, result, axes, outer, example, output),
+        **_grid(result, axes, outer, example, output),
     }
     return fields, _not_carried(rdf, activation)
-
-
-def _only(entries: Entry, what: str) -> Entry:
-    if len(list(entries)) != 1:
-        raise entries.error(
-            f"the model has {len(list(entries))} {what}, and one is taken: export it with one"
-        )
-    return entries[0]
 
 
 def _weights(rdf: Entry) -> tuple[str, Entry]:
@@ -170,13 +148,13 @@ def _classes(
     if activation.independent:
         output["classes"] = "independent"
         output["threshold"] = 0.5 if activation.threshold is None else activation.threshold
-    if BACKGROUND.fullmatch(channels[0]) or (len(channels) > 1 and not activation.independent):
+    if is_background(channels[0]) or (len(channels) > 1 and not activation.independent):
         return classes_of(channels), output
     return with_background(channels), output
 
 
 def _kind(tags: tuple[str, ...], rank: int) -> str:
-    if rank == 3 or "volume" in tags or {"ct", "mri", "mr", "pet"} & set(tags):
+    if rank == 3 or "volume" in tags or modality_of(tags) in ("CT", "MR", "PET"):
         return "volume"
     return "raster" if "raster" in tags else "any"
 
@@ -198,7 +176,7 @@ def _size(axes: Axes) -> dict[str, Any]:
 
 
 def _grid(
-    given: Entry, result: Entry, axes: Axes, outer: Axes, example: Example | None, output: Any
+    result: Entry, axes: Axes, outer: Axes, example: Example | None, output: Any
 ) -> dict[str, Any]:
     """The patch, what of it is trusted, and where the output lies in it."""
     fields: dict[str, Any] = {"output": output} if output else {}

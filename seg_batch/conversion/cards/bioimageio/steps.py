@@ -164,12 +164,10 @@ def activation_of(result: Entry, example: Example | None) -> Activation:
             raise step.error(
                 f"the operation {name!r} makes no map of classes, or is not known here: remove it if a map needs it not"
             )
-    return activation if known else _by_values(result, activation, channels, example)
+    return activation if known else _by_values(activation, channels, example)
 
 
-def _by_values(
-    result: Entry, activation: Activation, channels: int, example: Example | None
-) -> Activation:
+def _by_values(activation: Activation, channels: int, example: Example | None) -> Activation:
     """What the values of the output tell where no step does: probabilities lie within 0 and 1, and those of exclusive
     classes add up to one."""
     if channels == 1 or activation.discrete or example is None:

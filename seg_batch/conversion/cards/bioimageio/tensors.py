@@ -17,7 +17,6 @@ from seg_batch.core.errors import InputError
 _SPACE = (("y", "x"), ("z", "y", "x"))
 _USUAL = {2: 256, 3: 64}  # least sides of a patch where no test tensor gives them
 _MOST_VALUES = 1 << 28
-_TOLERANCE = {"relative": 1e-3, "absolute": 1e-3, "mismatched": 1e-4}  # of the specification
 
 
 @dataclass(frozen=True)
@@ -153,12 +152,13 @@ def example_of(
 def _tolerance(config: Entry) -> dict[str, float]:
     entries = list(config["reproducibility_tolerance"])
     if not entries:
-        return _TOLERANCE
+        return {}
     first = entries[0]
     return {
-        "relative": first["relative_tolerance"].number(1e-3),
-        "absolute": first["absolute_tolerance"].number(1e-3),
-        "mismatched": first["mismatched_elements_per_million"].number(100) / 1e6,
+        "relative": first["relative_tolerance"].number(Example.relative),
+        "absolute": first["absolute_tolerance"].number(Example.absolute),
+        "mismatched": first["mismatched_elements_per_million"].number(Example.mismatched * 1e6)
+        / 1e6,
     }
 
 

@@ -8,23 +8,18 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
+from seg_batch.conversion.cards.example import Example
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.conversion.cards.foreign import MIXED, spdx
 from seg_batch.conversion.cards.scaling import limits_of
+from seg_batch.conversion.words import word_of
 from seg_batch.core.statistics.schemes import HIGH, LOW
 
 FORMAT = "0.5.4"
 INPUT, OUTPUT = "test_input.npy", "test_output.npy"
 _WEIGHTS = {"onnx": "onnx", "keras": "keras_v3"}
 _IMAGE, _SCORES = "image", "scores"  # ids of the tensors
-_TOLERANCE = {"relative_tolerance": 1e-3, "absolute_tolerance": 1e-4}
-_TAGS = {
-    "CT": "ct",
-    "MR": "mri",
-    "PET": "pet",
-    "ultrasound": "ultrasound",
-    "microscopy": "microscopy",
-}
+_TOLERANCE = {"relative_tolerance": Example.relative, "absolute_tolerance": Example.absolute}
 
 
 def why_not(card: ModelCard, file: ExportedFile) -> str | None:
@@ -72,7 +67,7 @@ def raw(card: ModelCard, normalised: np.ndarray) -> np.ndarray:
 
 def _tags(card: ModelCard) -> list[str]:
     tags = [] if card.kind == "any" else [card.kind]
-    return tags + ([_TAGS[card.modality]] if card.modality in _TAGS else [])
+    return tags + [word for word in [word_of(card.modality)] if word]
 
 
 def _weights(file: ExportedFile) -> dict[str, Any]:

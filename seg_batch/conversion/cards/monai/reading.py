@@ -12,10 +12,7 @@ from typing import Any
 from seg_batch.conversion.cards.archive import file_inside
 from seg_batch.conversion.cards.entry import Entry, document
 from seg_batch.conversion.cards.foreign import (
-    BACKGROUND,
     Foreign,
-    background_of,
-    card_name,
     classes_of,
     no_place,
     with_background,
@@ -24,20 +21,14 @@ from seg_batch.conversion.cards.monai.config import Config
 from seg_batch.conversion.cards.monai.postprocessing import Postprocessing
 from seg_batch.conversion.cards.monai.preprocessing import Preprocessing
 from seg_batch.conversion.cards.monai.window import Window
+from seg_batch.conversion.words import background_of, is_background, modality_of
 from seg_batch.core.errors import InputError
+from seg_batch.core.text import as_name
 
 WORLD = "MONAI"
 METADATA, FOLDER = "metadata.json", "configs"
 _INFERENCE = ("inference.json", "inference.yaml", "inference.yml")
 _MODELS = ("model.onnx", "model.ts", "model.pt2", "model.pt")
-_MODALITIES = {
-    "ct": "CT",
-    "mr": "MR",
-    "mri": "MR",
-    "pet": "PET",
-    "us": "ultrasound",
-    "ultrasound": "ultrasound",
-}
 _QUANTITIES = {"hounsfield": "HU", "suv": "SUV"}
 _MULTIPLE = re.compile(r"(\d+)\s*\*\s*n|n\s*\*\s*(\d+)")
 _NOT_KEPT = (
@@ -80,7 +71,7 @@ def card_fields(metadata: Entry, inference: Entry) -> tuple[dict[str, Any], list
     """The fields of a card, and sentences on what they don't hold. InputError for a transform or an inferer that is not
     known here."""
     data = metadata["network_data_format"]
-    given, result = _only(data["inputs"], "inputs"), _only(data["outputs"], "outputs")
+    given, result = data["inputs"].only("inputs"), data["outputs"].only("outputs")
     config = Config(inference)
     channels = _names(given, ("channel_def",), "channel")
     before = Preprocessing(config, len(channels), _modality(given))
@@ -89,7 +80,7 @@ def card_fields(metadata: Entry, inference: Entry) -> tuple[dict[str, Any], list
     classes, output = _classes(result, after)
     quantity = _QUANTITIES.get(given["format"].text("").lower())
     fields: dict[str, Any] = {
-        "name": card_name(metadata["name"].text()),
+        "name": as_name(metadata["name"].text()),
         "description": metadata["description"].text(""),
         "licence": metadata["license"].text(""),
         "training_data": metadata["data_source"].text(""),
@@ -117,17 +108,8 @@ def card_fields(metadata: Entry, inference: Entry) -> tuple[dict[str, Any], list
     return fields, [*sentences, *before.sentences, *window.sentences, *after.sentences]
 
 
-def _only(entries: Entry, what: str) -> Entry:
-    keys = list(entries.mapping())
-    if len(keys) != 1:
-        raise entries.error(
-            f"the model has {len(keys)} {what}, and one is taken: export it with one"
-        )
-    return entries[keys[0]]
-
-
 def _modality(given: Entry) -> str | None:
-    return _MODALITIES.get(given["modality"].text("").lower())
+    return modality_of([given["modality"].text("")])
 
 
 def _names(entry: Entry, keys: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -163,7 +145,7 @@ def _classes(result: Entry, after: Postprocessing) -> tuple[list[dict[str, Any]]
         return classes_of(names), output
     if len(names) > 1 or after.threshold != 0.5:
         output |= {"classes": "independent", "threshold": after.threshold}
-    return (classes_of(names) if BACKGROUND.fullmatch(names[0]) else with_background(names)), output
+    return (classes_of(names) if is_background(names[0]) else with_background(names)), output
 
 
 def _sides(given: Entry) -> tuple[int, ...] | None:

@@ -15,12 +15,12 @@ from seg_batch.conversion.cards.archive import file_inside
 from seg_batch.conversion.cards.entry import Entry, document
 from seg_batch.conversion.cards.foreign import (
     Foreign,
-    background_of,
-    card_name,
     colour_of_hex,
     no_place,
 )
 from seg_batch.conversion.cards.scaling import NO_LIMIT, Scaling
+from seg_batch.conversion.words import background_of
+from seg_batch.core.text import as_name
 from seg_batch.core.units import counted
 
 WORLD = "STAC MLM"
@@ -69,7 +69,7 @@ def card_fields(item: Entry, asset: Entry) -> tuple[dict[str, Any], list[str]]:
     can't do."""
     _require_known(item)
     about = item["properties"]
-    given, result = _only(about["mlm:input"], "inputs"), _only(about["mlm:output"], "outputs")
+    given, result = about["mlm:input"].only("inputs"), about["mlm:output"].only("outputs")
     bands = _bands(given, item, asset)
     layout, sides, channels = _tensor(given["input"])
     if len(bands) not in (0, channels) and channels > 0:
@@ -78,7 +78,7 @@ def card_fields(item: Entry, asset: Entry) -> tuple[dict[str, Any], list[str]]:
         bands = [Entry({"name": f"band {k}"}, given.where) for k in range(1, channels + 1)]
     classes = _classes(result)
     fields: dict[str, Any] = {
-        "name": card_name(about["mlm:name"].text("") or item["id"].text("model")),
+        "name": as_name(about["mlm:name"].text("") or item["id"].text("model")),
         "description": about["description"].text(""),
         "licence": about["license"].text("").removeprefix("other"),
         "kind": "raster",
@@ -96,7 +96,7 @@ def card_fields(item: Entry, asset: Entry) -> tuple[dict[str, Any], list[str]]:
         fields["pixel_m"] = gsd.number()
     if (arch := about["mlm:architecture"].text("unknown")) != "unknown":
         fields["architecture"] = {"arch": arch}
-    return fields, _not_carried(item, about, bands, given)
+    return fields, _not_carried(item, about, bands)
 
 
 def _require_known(item: Entry) -> None:
@@ -131,14 +131,6 @@ def _href(asset: Entry, path: Path) -> str:
     href = asset["href"].text()
     beside = href.rsplit("/", 1)[-1]
     return beside if "://" in href and beside and (path.parent / beside).is_file() else href
-
-
-def _only(entries: Entry, what: str) -> Entry:
-    if len(list(entries)) != 1:
-        raise entries.error(
-            f"the model has {len(list(entries))} {what}, and one is taken: export it with one"
-        )
-    return entries[0]
 
 
 def _tensor(entry: Entry) -> tuple[str, list[int], int]:
@@ -327,7 +319,7 @@ def _activation(result: Entry, classes: int) -> dict[str, Any]:
     return output
 
 
-def _not_carried(item: Entry, about: Entry, bands: list[Entry], given: Entry) -> list[str]:
+def _not_carried(item: Entry, about: Entry, bands: list[Entry]) -> list[str]:
     unread = set(about.mapping()) - _READ
     if item["geometry"]:
         unread.add("geometry")

@@ -80,7 +80,7 @@ def describe(path: Path) -> OnnxDescription:
     that no engine knows, or external data that is missing or outside its folder; also where the library
     ``onnx`` is not installed."""
     model = read_proto(path)
-    graphs = list(_graphs(model.graph))
+    graphs = list(_graphs(model))
     _require_known(path, model, graphs)
     external = external_files(path, graphs)
     numbers = {tensor.name for tensor in model.graph.initializer}
@@ -136,9 +136,9 @@ def _no_onnx(path: Path, reason: str) -> InputError:
     )
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph and those inside its nodes, such as the branches of an If."""
-    todo = [graph]
+def _graphs(model: Any) -> Iterator[Any]:
+    """The graph, the functions, and the graphs inside their nodes, such as the branches of an If."""
+    todo = [model.graph, *model.functions]
     while todo:
         graph = todo.pop()
         yield graph
@@ -157,11 +157,10 @@ def _require_known(path: Path, model: Any, graphs: list[Any]) -> None:
     """InputError with the names of the operators that neither ONNX nor an engine knows."""
     defined = {(function.domain, function.name) for function in model.functions}
     has = library().defs.has
-    bodies = [*(g.node for g in graphs), *(function.node for function in model.functions)]
     names = {
         _named(node)
-        for nodes in bodies
-        for node in nodes
+        for graph in graphs
+        for node in graph.node
         if (node.domain, node.op_type) not in defined
         and (node.domain not in ENGINES_KNOW or (node.domain in STANDARD and not has(node.op_type)))
     }
@@ -186,8 +185,8 @@ def external_files(path: Path, graphs: list[Any]) -> tuple[Path, ...]:
 
 def _tensors(graphs: list[Any]) -> Iterator[Any]:
     for graph in graphs:
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
+        yield from getattr(graph, "initializer", ())  # a function has none
+        for sparse in getattr(graph, "sparse_initializer", ()):
             yield from (sparse.values, sparse.indices)
         for node in graph.node:
             for attribute in node.attribute:

@@ -3,8 +3,8 @@
 Measurements (OpenVINO 2026.4, Zen 5, two cores) and their consequences:
 
 - A patch has one result to the last bit for any number of threads, in float32 and in bfloat16, with
-  the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Elsewhere each network is tried (`steady`), and so are
-  ONNX files with operators that these tests do not know.
+  the instructions of any x86-64 (SSE4.1, AVX2, AVX-512), for operators that tests know (`openvino.threads`). Networks
+  with others are tried (`steady`), and elsewhere each one.
 - ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: OpenVINO would silently
   use another type there, and workers would differ. Layers that stay float32: `openvino.precision`.
 - Threads are not pinned to cores: several processes would all take the first ones.
@@ -32,8 +32,9 @@ from seg_batch.nn.engines.fixed_shapes import alone_or_filled, filled, require_s
 from seg_batch.nn.engines.onnx_file import read_whole
 from seg_batch.nn.engines.openvino.cache import convert_cached, read
 from seg_batch.nn.engines.openvino.library import openvino, openvino_core
-from seg_batch.nn.engines.openvino.onnx_model import is_untried, parsed_onnx
+from seg_batch.nn.engines.openvino.onnx_model import parsed_onnx
 from seg_batch.nn.engines.openvino.precision import split_by_precision
+from seg_batch.nn.engines.openvino.threads import made_steady
 from seg_batch.nn.engines.steady import is_x86, with_equal_bits
 from seg_batch.nn.weights import verified
 
@@ -68,7 +69,7 @@ class OpenVINOPredictor(ModelPredictor):
         # A file made here has no fixed sides that a card does not name, and keeps its open batch.
         fixed = [n.get_length() if onnx and n.is_static else None for n in image]
         self._batch, self._sides = fixed[0], fixed[1:-1]
-        self._untried = onnx and is_untried(self._model)
+        self._is_steady = made_steady(self._model)
         return LoadedNetwork(
             self._compile,
             channels=image[-1].get_length(),
@@ -80,19 +81,18 @@ class OpenVINOPredictor(ModelPredictor):
     def _compile(self, shape: Shape) -> Forward:
         """The network for arrays of exactly `shape`; InputError if it can't take that."""
         require_sides(shape, self._sides)
-        many = self._of_batch(shape)
-        if is_x86() and not self._untried:
-            return many
-        return with_equal_bits(many, lambda: self._of_batch(shape, 1), shape)
+        if is_x86() and self._is_steady:
+            return self._of_batch(shape, _threads())
+        return with_equal_bits(lambda n: self._of_batch(shape, n), _threads(), shape)
 
-    def _of_batch(self, shape: Shape, threads: int | None = None) -> Forward:
+    def _of_batch(self, shape: Shape, threads: int) -> Forward:
         """The same, also where the file fixes another batch."""
         if self._batch in (None, shape[0]):
             return self._compiled(shape, threads)
         whole = filled(self._compiled((self._batch, *shape[1:]), threads), self._batch)
         return alone_or_filled(lambda: self._compiled(shape, threads), whole, shape)
 
-    def _compiled(self, shape: Shape, threads: int | None = None) -> Forward:
+    def _compiled(self, shape: Shape, threads: int) -> Forward:
         model = self._model.clone()
         try:
             model.reshape(list(shape))
@@ -123,8 +123,11 @@ def _has_bfloat16(core: Any) -> bool:
     return listed and hardware.may_use_bfloat16()
 
 
-def _config(precision: str, threads: int | None = None) -> dict[str, object]:
-    threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or hardware.cores())
+def _threads() -> int:
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or hardware.cores())
+
+
+def _config(precision: str, threads: int) -> dict[str, object]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,

@@ -4,10 +4,7 @@ The file is kept as it came; what differs in it is put around its graph here. It
 whose hash was compared: external data would be other files, which no hash in a card covers.
 """
 
-import re
 from typing import Any
-
-import numpy as np
 
 from seg_batch.config.card_parts.network import Network, Tensors
 from seg_batch.core.errors import BundleError
@@ -15,10 +12,6 @@ from seg_batch.core.text import without_colours
 from seg_batch.nn.engines.openvino.library import openvino
 
 LAYOUTS = {4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}
-UNTRIED = {
-    *("NormalizeL2", "GroupNormalization", "Loop", "TensorIterator", "CumSum", "Einsum"),
-    *("LSTMSequence", "GRUSequence", "RNNSequence", "ScaledDotProductAttention"),
-}
 FLOATS = ("f32", "f16", "f64", "bf16")
 
 
@@ -46,7 +39,6 @@ def laid_out(model: Any, where: str, network: Network) -> Any:
     result = openvino.opset8.result(end)
     model = openvino.Model([result], [image.node], "network")
     _open_channels(model, tensors)
-    _normalise_planes(model)
     steps = openvino.preprocess.PrePostProcessor(model)
     inner, last = LAYOUTS[len(image.partial_shape)]
     inner = last if tensors.layout == "channels_last" else inner
@@ -94,38 +86,6 @@ def _activated(scores: Any, tensors: Tensors, network: Network) -> Any:
     if output.classes == "exclusive" and scores.partial_shape[axis] != 1:
         return openvino.opset8.softmax(scores, axis).output(0)
     return openvino.opset8.sigmoid(scores).output(0)
-
-
-def _normalise_planes(model: Any) -> None:
-    """Instance normalisations over one flat axis instead of two or three.
-
-    OpenVINO splits the sums of the latter among threads, whose number would change bits (``steady``); a flat axis is
-    summed by one thread for each channel.
-    """
-    op = openvino.opset8
-    for node in [n for n in model.get_ordered_ops() if n.get_type_name() == "MVN"]:
-        image, axes = node.input_value(0), node.input_value(1).get_node()
-        rank = len(image.get_partial_shape())
-        sides = list(range(2, rank))
-        if axes.get_type_name() != "Constant" or sorted(axes.data.reshape(-1) % rank) != sides:
-            continue
-        it = node.get_attributes()
-        flat = op.reshape(image, np.array([0, 0, -1]), True)
-        normal = op.mvn(flat, np.array([2]), it["normalize_variance"], it["eps"], it["eps_mode"])
-        back = op.reshape(normal, op.shape_of(image), False)
-        if not re.fullmatch(r"MVN_\d+", name := node.get_friendly_name()):  # the file's own name
-            back.set_friendly_name(name)
-        for reader in list(node.output(0).get_target_inputs()):
-            reader.replace_source_output(back.output(0))
-
-
-def is_untried(model: Any) -> bool:
-    """Whether it has operators whose sums may be split among threads, as far as tests know."""
-    return any(
-        node.get_type_name() in UNTRIED
-        or (node.get_type_name() == "MVN" and node.input_value(1).get_partial_shape() != [1])
-        for node in model.get_ops()
-    )
 
 
 def _open_channels(model: Any, tensors: Tensors) -> None:
