@@ -66,6 +66,7 @@ INSIDE: dict[str, list[str]] = {
     "training": ["autoconfig", REST],
     "library": ["fetch users_folder", REST, "add publish"],
     "conversion": [
+        "words",
         "declared bundle_folder real_pass sample_patches test_tensor",
         "cards keras_import onnx_import",
         REST,

@@ -252,6 +252,8 @@ def _own_card(job: _Export, folder: Path) -> ModelCard:
         own["multiple"] = None  # the file takes one patch shape
     if name == "onnx":
         own["tensors"] = Tensors(input=INPUT, output=OUTPUT)
+        weights_bytes = (folder / bundles.WEIGHTS[name]).stat().st_size
+        own["compute"] = card.compute.model_copy(update={"weights_bytes": weights_bytes})
     return card.model_copy(update=own)
 
 

@@ -99,6 +99,7 @@ def _measured(said: Fields, wrapping: WrappedModel, file: Path) -> ModelCard:
         "compute": Compute(
             activation_bytes=activation_bytes(wrapping.model, wrapping.patch),
             flops=forward_flops(wrapping.model, wrapping.patch),
+            weights_bytes=4 * wrapping.model.count_params(),  # as they are computed, float32
         ),
         "architecture": {**architecture_of(wrapping.model), **for_card(wrapping.model)},
     }

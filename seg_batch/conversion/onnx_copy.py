@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.card_parts.network import Network, Output
+from seg_batch.config.card_parts.network import Network
 from seg_batch.conversion import test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.cards import export as foreign_cards
@@ -21,7 +21,6 @@ from seg_batch.inference.bundles import Model
 from seg_batch.io.sinks.publish import writing_folder
 
 REPORT = "export.json"
-_RAW = Output(classes="independent")  # what a predictor leaves as it is
 
 
 def copied(
@@ -64,9 +63,7 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
 
     card = model.card
     tensors, weights = card.network.tensors, folder / model.weights.name
-    raw = load_predictor(weights, engine=reference(card.format), network=Network(tensors, _RAW))
-    output = card.output.model_copy(update={"blend": "probabilities"})
-    network = Network(tensors, output, len(card.classes), card.background_index)
+    raw = load_predictor(weights, engine=reference(card.format), network=Network.raw(tensors))
     image = test_tensor.noise(card)
     scores = raw(foreign_cards.seen_of(card, image))
     held = describe(weights)
@@ -82,7 +79,9 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
         versions={"opset": held.opset},
     )
 
-    return foreign_cards.write(worlds, folder, card, file, image, finished(scores, network))
+    return foreign_cards.write(
+        worlds, folder, card, file, image, finished(scores, card.network.of_probabilities)
+    )
 
 
 def lines(report: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from seg_batch.core.text import without_colours
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.inference.sliding_window.stitch import Predictor
+from seg_batch.nn.noise import fields as noise_fields
 
 if TYPE_CHECKING:
     from seg_batch.nn.analysis.onnx.describe import OnnxDescription
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 SIDE = {2: 256, 3: 64}  # of a patch, by rank, if neither the file nor a person fixes one
 FORM = "onnx"
-RAW = Output(classes="independent")  # what a predictor leaves as it is
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
         network = opened(weights, file.tensors)
     patch = _patch(network, where, fields)
     costs = _costs(network, patch, where, fields)
-    image = test_tensor.noise_of(patch, len(fields["channels"]))
+    image = noise_fields(patch, len(fields["channels"]))[None]
     with _named_as_given(file, weights):
         run = _raw(weights, file.tensors)
         y = run(image)
@@ -280,8 +280,7 @@ def _raw(weights: Path, tensors: Tensors) -> Predictor:
     from seg_batch.nn.engines import load_predictor
     from seg_batch.nn.engines.reference import reference
 
-    network = Network(tensors, RAW)
-    return load_predictor(weights, engine=reference(FORM), network=network)
+    return load_predictor(weights, engine=reference(FORM), network=Network.raw(tensors))
 
 
 def _run(folder: Path, card: ModelCard) -> ModelCard:
@@ -295,7 +294,7 @@ def _run(folder: Path, card: ModelCard) -> ModelCard:
     test_tensor.keep(folder, image, output)
     test_tensor.require_same_here(model, image, output)
     twice = tuple(2 * n for n in card.patch or ())
-    larger = test_tensor.noise_of(twice, image.shape[-1])[0]
+    larger = noise_fields(twice, image.shape[-1])
     fixed = card.patch_fixed or why_not_larger(_filled(predictor, card), card, [larger])
     return card.model_copy(update={"patch_fixed": fixed})
 

@@ -17,7 +17,6 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.core import hardware, units
 from seg_batch.core.errors import BundleError, Exit, PlanError
-from seg_batch.core.geometry import Shape
 from seg_batch.core.registry.engines import AUTO, ENGINES
 from seg_batch.core.run_files import TEST
 from seg_batch.inference import bundles
@@ -25,9 +24,8 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import average
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.archive import Bounded
+from seg_batch.nn.noise import fields
 
-FIELD = 12  # voxels of one value along an axis
-STEP = 16  # of the noise, per deviation: it takes a quarter of the space that full numbers do
 LARGEST = 4 << 30  # bytes of both arrays
 
 
@@ -55,18 +53,8 @@ class Difference:
 
 
 def noise(card: ModelCard) -> np.ndarray:
-    """`noise_of` the patch and the channels of a card."""
-    return noise_of(card.patch or (), len(card.channels or ()))
-
-
-def noise_of(sides: Shape, channels: int) -> np.ndarray:
-    """Fields of some voxels with noise in them: float32 ``(1, *sides, channels)``, deviation about 1."""
-    random = np.random.default_rng(0)
-    fields = random.normal(size=(*(-(-n // FIELD) for n in sides), channels))
-    for axis, n in enumerate(sides):
-        fields = np.repeat(fields, FIELD, axis).take(np.arange(n), axis)
-    image = fields + random.normal(size=fields.shape) / 4
-    return np.asarray(np.round(image * STEP) / STEP, np.float32)[None]
+    """`fields` of the patch and the channels of a card: float32 ``(1, *patch, channels)``."""
+    return fields(card.patch or (), len(card.channels or ()))[None]
 
 
 def keep(folder: Path, image: np.ndarray, output: np.ndarray) -> None:

@@ -11,6 +11,8 @@ so planning and ``--help`` never wait for TensorFlow.
 ``export``         a model in the formats of other runtimes, compared with Keras
 ``analysis``       properties of a network's graph: receptive field, costs, patch shapes
 ``backend``        Keras and TensorFlow, loaded when they are first used
+``noise``          what networks are tried and timed with
+``own_process``    a module of ours as a process that ends
 ``rounding``       rounding to bfloat16 on CPUs that do not compute in it
 ``weights``        a weights file, its hash checked before anything reads it
 ``loading``        a bundle's model file, checked and loaded without running its code

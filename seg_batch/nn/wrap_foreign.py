@@ -21,6 +21,7 @@ from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.engines.output import finished
 from seg_batch.nn.networks.blocks import probability
+from seg_batch.nn.noise import fields, noise
 from seg_batch.nn.safe_loading import read_model
 
 _SUM = 0.01  # tolerance of the sum of probabilities: bfloat16 has 8 bits
@@ -44,9 +45,6 @@ class WrappedModel:
     def run(self, patches: np.ndarray) -> np.ndarray:
         """Probabilities of two classes or more, for patches of any sides that fit."""
         return finished(_run(self.model, patches), OURS)
-
-
-FIELD = 12  # voxels of one value along an axis
 
 
 def wrapped(
@@ -82,7 +80,7 @@ def wrapped(
 
 def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
     """Raises BundleError unless the file, run as in ``predict``, gives the model's probabilities."""
-    patch = _noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
+    patch = noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
     expected = wrapping.run(patch)
     engine = "tensorflow" if keras.backend.backend() == "tensorflow" else "keras"
     actual = load_predictor(path, engine=engine, sha256=sha256)(patch)
@@ -96,11 +94,7 @@ def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
 def noise_images(wrapping: WrappedModel) -> list[np.ndarray]:
     """Images of noise alone, and of fields with some: ``(*sides, channels)``, twice as long as a patch."""
     channels, sides = int(wrapping.model.input_shape[-1]), tuple(2 * n for n in wrapping.patch)
-    fields = _noise((*(-(-n // FIELD) for n in sides), channels))
-    for axis, n in enumerate(sides):
-        fields = np.repeat(fields, FIELD, axis).take(np.arange(n), axis)
-    noise = _noise((*sides, channels))
-    return [noise, fields + noise / 4]
+    return [noise((*sides, channels)), fields(sides, channels)]
 
 
 def _require_input(model: keras.Model, channels: int, path: Path) -> None:
@@ -176,7 +170,7 @@ def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str,
 
 def _require_probabilities(model: keras.Model, sides: Shape, finer: int, path: Path) -> None:
     """Raises InputError unless noise gives the right shape, values in 0..1 and sums of 1."""
-    values = _run(model, _noise((1, *sides, model.input_shape[-1])))
+    values = _run(model, noise((1, *sides, model.input_shape[-1])))
     expected = (1, *(n * finer for n in sides), model.output_shape[-1])
     if values.shape != expected:
         raise InputError(
@@ -203,7 +197,7 @@ def _require_probabilities(model: keras.Model, sides: Shape, finer: int, path: P
 
 def _require_scores(model: keras.Model, sides: Shape, path: Path) -> None:
     """Raises InputError for probabilities, which a second softmax would make all alike."""
-    values = _run(model, _noise((1, *sides, model.input_shape[-1])))
+    values = _run(model, noise((1, *sides, model.input_shape[-1])))
     if np.isfinite(values).all() and _is_inside(values) and _sum_to_one(values):
         raise InputError(f"{path} gives probabilities already: leave out --logits")
 
@@ -215,10 +209,6 @@ def _is_inside(values: np.ndarray) -> bool:
 def _sum_to_one(values: np.ndarray) -> bool:
     """A single channel is the probability of the second of two classes."""
     return values.shape[-1] == 1 or bool(np.abs(values.sum(-1) - 1).max() <= _SUM)
-
-
-def _noise(shape: Shape) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def _run(model: keras.Model, patch: np.ndarray) -> np.ndarray:

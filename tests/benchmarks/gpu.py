@@ -142,8 +142,8 @@ def forward(size: dict[str, Any], small: bool) -> dict[str, Any]:
     patch, times = (size["patch"],) * 2, 1 if small else 10
     with tempfile.TemporaryDirectory() as folder:
         predictor, trained = loaded(Path(folder), size)
-    model = predictor.network.keras_model
-    programs = DevicePrograms(predictor.network, patch, size["batch"], predictor.precision)
+    model = predictor.loaded.keras_model
+    programs = DevicePrograms(predictor.loaded, patch, size["batch"], predictor.precision)
     batch = programs.empty_batch()
 
     def work() -> None:

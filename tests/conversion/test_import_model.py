@@ -70,6 +70,7 @@ def test_a_wrapped_model_predicts_a_scene(
     result = import_model(saved(model, tmp_path / "m.keras"), tmp_path / "mine", said)
     assert result["card"]["patch"] == list(patch or (256, 256))
     assert result["card"]["compute"]["flops"] > 0
+    assert result["card"]["compute"]["weights_bytes"] > 0
     values = address_raster((301, 270), channels, "uint8")
     scene = write_raster(tmp_path / "a.tif", values)
     tensorflow = PredictOptions(engine="tensorflow", precision="float32")

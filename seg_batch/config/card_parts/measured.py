@@ -21,7 +21,9 @@ class Compute(CheckedValue):
     activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
     weights_bytes: int = Field(
-        default=0, ge=0, description="of the file of a network; 0: few, as of our own"
+        default=0,
+        ge=0,
+        description="of a network that came from elsewhere, or is in ONNX; 0: few, as of our own",
     )
 
     @model_serializer(mode="wrap")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
@@ -62,6 +62,23 @@ class Network:
     output: Output = AS_BEFORE
     classes: int = 0
     background: int | None = None
+
+    @classmethod
+    def raw(cls, tensors: Tensors | None) -> Network:
+        """A file whose output is left as it is."""
+        return cls(tensors, Output(classes="independent"))
+
+    @property
+    def activated(self) -> Network:
+        """It, where its graph has the activation that it lacks."""
+        output = self.output.model_copy(update={"gives": self.output.blend})
+        return replace(self, output=output)
+
+    @property
+    def of_probabilities(self) -> Network:
+        """It, where probabilities are what is blended."""
+        output = self.output.model_copy(update={"blend": "probabilities"})
+        return replace(self, output=output)
 
 
 OURS = Network()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.card_parts.network import Network
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.statistics.schemes import measured
@@ -41,10 +40,7 @@ class Example:
 
     def expected(self, card: ModelCard) -> np.ndarray:
         """The output as a predictor of this card gives it."""
-        output, network = card.output, card.network
-        if self.activated:
-            output = output.model_copy(update={"gives": "probabilities", "blend": "probabilities"})
-            network = Network(network.tensors, output, network.classes, network.background)
+        network = card.network.of_probabilities.activated if self.activated else card.network
         return finished(self.output.astype(np.float32), network)
 
     def compare(self, card: ModelCard, predict: Callable[[np.ndarray], np.ndarray]) -> Agreement:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,21 +17,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core import errors, hardware
-from seg_batch.core.errors import BundleError, PlanError, SegbatchError
+from seg_batch.core import hardware
+from seg_batch.core.errors import BundleError, PlanError
 from seg_batch.core.registry.engines import AUTO, ENGINES
-from seg_batch.core.resources import PACKAGE
 from seg_batch.inference.bundles import Model, find_bundle, model_in, require_intact
-from seg_batch.inference.measuring.time import MEASURED_S, rated_on
+from seg_batch.inference.measuring.time import MEASURED_S, rated_on, timed
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, layout_for
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.inference.worker import load_predictor_of
+from seg_batch.nn import own_process
 from seg_batch.nn.engines.choice import choose
 from seg_batch.nn.engines.rates import Observation
+from seg_batch.nn.noise import noise
 
 PRECISIONS = ("mixed", "float32")
 ON_GPU = 8  # patches at a time, on a GPU
@@ -129,19 +126,12 @@ def in_an_hour(card: ModelCard, tile_s: float) -> dict[str, float]:
 
 def _in_a_process(model: Model, engine: str, precision: str, seconds: float) -> dict[str, Any]:
     """What `measure` gives in a new process; its errors of ours are raised here."""
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    order = [str(model.path), engine, precision, str(seconds)]
-    # -P: nothing is imported from the current folder, which may contain a numpy.py.
-    command = [sys.executable, "-P", "-m", __name__, *order]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = own_process.run(__name__, str(model.path), engine, precision, str(seconds))
     try:
         facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         words = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise PlanError(f"--engine {engine} stopped while it was measured ({words})") from None
-    if "message" in facts:
-        raise getattr(errors, facts["kind"])(facts["message"])
     return facts
 
 
@@ -151,18 +141,16 @@ def measure(model: Model, engine: str, precision: str, seconds: float) -> dict[s
     card, batch = model.card, ON_GPU if ENGINES[engine].uses_gpu and hardware.gpus() else 1
     options = PredictOptions(engine=engine, precision=precision, batch=batch, tta="none")
     shape = (batch, *_patch(card), len(card.channels or (0,)))
-    patches = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    patches = noise(shape)
     start = time.perf_counter()
     predictor = load_predictor_of(model, options)
     predictor(patches)
-    first, tiles = time.perf_counter(), 0
-    while (spent := time.perf_counter() - first) < seconds or not tiles:
-        predictor(patches)
-        tiles += batch
+    start_s = time.perf_counter() - start
+    calls, spent = timed(lambda: predictor(patches), seconds)
     return {
-        "tiles": tiles,
+        "tiles": calls * batch,
         "seconds": spent,
-        "start_s": first - start,
+        "start_s": start_s,
         "memory_bytes": _peak_bytes(),
     }
 
@@ -176,13 +164,9 @@ def _peak_bytes() -> int:
     return peak * (1 if sys.platform == "darwin" else 1024)
 
 
-def main(folder: str, engine: str, precision: str, seconds: str) -> None:
-    try:
-        facts = measure(model_in(Path(folder)), engine, precision, float(seconds))
-    except SegbatchError as error:
-        facts = {"kind": type(error).__name__, "message": str(error)}
-    print(json.dumps(facts))
+def _measure_in(folder: str, engine: str, precision: str, seconds: str) -> dict[str, Any]:
+    return measure(model_in(Path(folder)), engine, precision, float(seconds))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(own_process.answer(_measure_in, *sys.argv[1:]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn.engines.rates import Observation, Rate, RatedModel
+from seg_batch.nn.noise import noise
 
 EACH_S = 0.15  # to open and write an input of a run, whose workers have the model
 SPREAD = 1.25  # measured times of one model on one machine differ by so much at least
@@ -184,14 +185,20 @@ def measure_speed(plan: Decisions, model: Model, least_s: float = MEASURED_S) ->
         return
     predictor = load_predictor_of(model, plan)
     shape = (plan.batch, *plan.patch_seen[-plan.rank :], len(model.card.channels or (0,)))
-    patches = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    patches = noise(shape)
     predictor(patches)
-    start, calls = time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < least_s or not calls:
-        predictor(patches)
-        calls += 1
+    calls, spent = timed(lambda: predictor(patches), least_s)
     rated.observe(Observation(calls * plan.batch * _passes(plan, model), spent, 1))
     _measured.add(rated)
+
+
+def timed(call: Callable[[], Any], least_s: float) -> tuple[int, float]:
+    """Calls in so many seconds or a little more, one at least; and the seconds."""
+    start, calls = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < least_s or not calls:
+        call()
+        calls += 1
+    return calls, spent
 
 
 _measured: set[RatedModel] = set()

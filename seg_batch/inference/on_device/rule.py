@@ -69,4 +69,4 @@ def device_of(predictor: Any, fingerprint: dict[str, Any], patch: Any, batch: in
     from seg_batch.nn.engines.device import DEVICES
 
     # A worker without a GPU takes one patch at a time, as the engine does (DESIGN.md, D51).
-    return DEVICES.of(predictor, patch, batch if predictor.network.gpu or forced() else 1)
+    return DEVICES.of(predictor, patch, batch if predictor.loaded.gpu or forced() else 1)

@@ -13,7 +13,7 @@ from seg_batch.config.card_parts.network import OURS, Network
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
-from seg_batch.nn.engines.output import activated, classes_of, finished
+from seg_batch.nn.engines.output import classes_of, finished
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -128,11 +128,11 @@ class ModelPredictor(Batched):
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
-        self.precision, self.spec = precision, network
+        self.precision, self.network = precision, network
         self.weights, self.sha256 = Path(weights), sha256
-        self.network = loaded = self.load(self.weights, sha256)
+        self.loaded = loaded = self.load(self.weights, sha256)
         if loaded.activated:
-            self.spec = activated(network)
+            self.network = network.activated
         batch = batch if loaded.gpu or batch < 1 else 1
         super().__init__(self._finishing, batch, loaded.exhausted)
         self.channels, self.rank = loaded.channels, loaded.rank
@@ -140,8 +140,8 @@ class ModelPredictor(Batched):
 
     def _finishing(self, shape: Shape) -> Forward:
         """The network for arrays of exactly `shape`, with what turns its output into scores."""
-        forward, spec = self.network.compiler(shape), self.spec
-        return lambda x: finished(forward(x), spec)
+        forward, network = self.loaded.compiler(shape), self.network
+        return lambda x: finished(forward(x), network)
 
     def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         """The model in the file, made ready to compute in `precision`."""

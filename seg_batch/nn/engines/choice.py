@@ -58,7 +58,8 @@ def _automatic(gpus: int, formats: Collection[str]) -> tuple[str, str]:
         why = "the bundle is" if len(formats) == 1 else "it alone runs both"
         return able[0].name, f"{why} {models}"
     claims = ((info.claim(gpus, _is_installed), info.name) for info in able)
-    (_, why), engine = max((claim, name) for claim, name in claims if claim is not None)
+    nothing = (-1, "nothing that runs it is installed"), able[0].name
+    (_, why), engine = max([(claim, name) for claim, name in claims if claim] or [nothing])
     if gpus and not ENGINES[engine].uses_gpu:
         hints = (f"; for the GPU: {info.gpu_install}" for info in able if info.gpu_install)
         why += next(hints, "")

@@ -7,6 +7,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.engines.batched import Forward
+from seg_batch.nn.noise import noise
 
 NEAR = 1e-3  # of the spread of scores: where rounding alone changes more, the batch is filled, which is right too
 
@@ -36,10 +37,10 @@ def alone_or_filled(alone: Callable[[], Forward], whole: Forward, shape: Shape) 
 
     A batch that is written into the graph, in the shape of a group normalisation, may mix what it should not.
     """
-    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    image = noise(shape)
     try:
         one = alone()
-        a, b = one(noise), whole(noise)
+        a, b = one(image), whole(image)
     except InputError:
         return whole
     same = a.shape == b.shape and np.abs(a - b).max() <= NEAR * max(float(b.std()), 1e-6)

@@ -32,9 +32,11 @@ from seg_batch.nn.engines.batched import (
 )
 from seg_batch.nn.engines.fixed_shapes import filled, require_sides
 from seg_batch.nn.engines.onnx_file import read_whole
-from seg_batch.nn.engines.steady import noise_of, warn_of_one_thread
+from seg_batch.nn.engines.steady import warn_of_one_thread
+from seg_batch.nn.noise import noise
 
 INSTALL = "pip install 'segbatch[onnx]'"
+INSTALL_OPENVINO = "pip install 'segbatch[cpu]'"
 INSTALL_GPU = "pip install 'segbatch[onnx-gpu]'"
 TENSORRT = "SEGBATCH_TENSORRT"  # at 1: TensorRT where it is installed
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -56,7 +58,7 @@ class OnnxRuntimePredictor(ModelPredictor):
         self._threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or hardware.cores())
         self._kept: Any = None  # the session of all shapes
         session = self._session(1, as_it_is=True)
-        self._tensors = tensors = self.spec.tensors or Tensors()
+        self._tensors = tensors = self.network.tensors or Tensors()
         self._image = _named(session.get_inputs(), tensors.input, "input", weights)
         scores = _named(session.get_outputs(), tensors.output, "output", weights)
         self._scores = scores.name
@@ -78,11 +80,11 @@ class OnnxRuntimePredictor(ModelPredictor):
         require_sides(shape, self._sides)
         if len(self._providers) > 1 or self._threads == 1:
             return self._with_all_threads(shape)
-        noise = noise_of(shape)
+        image = noise(shape)
         # First, and let go: each session holds the weights twice.
-        expected = self._of_batch(self._session(1), shape)(noise)
+        expected = self._of_batch(self._session(1), shape)(image)
         many = self._with_all_threads(shape)
-        if np.array_equal(many(noise), expected, equal_nan=True):
+        if np.array_equal(many(image), expected, equal_nan=True):
             return many
         warn_of_one_thread("ONNX Runtime")
         self._threads, self._kept = 1, None
@@ -215,7 +217,8 @@ class _OnnxRuntime(EngineInfo):
     def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
         if gpus and self.uses_gpu and is_installed("onnxruntime"):
             return 2, f"there {'is a GPU' if gpus == 1 else f'are {gpus} GPUs'}"
-        return 0, f"OpenVINO, faster on a CPU, is not installed: {INSTALL}"
+        why = f"OpenVINO, faster on a CPU, is not installed: {INSTALL_OPENVINO}"
+        return (0, why) if is_installed("onnxruntime") else None
 
     def precision(self, gpus: int) -> str:
         return "mixed" if gpus and self.uses_gpu else "float32"

@@ -4,7 +4,6 @@ In NumPy: what every engine gives may go through here, and it is what their own 
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -27,12 +26,6 @@ def finished(y: np.ndarray, network: Network) -> np.ndarray:
         return np.concatenate([np.zeros_like(y), y], axis=-1)
     y = _sigmoid(y) if output.gives == "logits" else y
     return np.concatenate([np.float32(1) - y, y], axis=-1)
-
-
-def activated(network: Network) -> Network:
-    """The network as it is where its graph has the activation that `network` lacks."""
-    output = network.output.model_copy(update={"gives": network.output.blend})
-    return replace(network, output=output)
 
 
 def classes_of(outputs: int, network: Network) -> int:

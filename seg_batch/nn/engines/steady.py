@@ -19,6 +19,7 @@ import numpy as np
 from seg_batch.core import hardware
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.engines.batched import Forward
+from seg_batch.nn.noise import noise
 
 # Layers that oneDNN and TensorFlow compute with AVX-512 without splitting a sum among threads. A mean
 # over the whole patch (group normalisation, global pooling) is such a sum.
@@ -82,19 +83,14 @@ def with_equal_bits(compiled: Callable[[int], Forward], threads: int, shape: Sha
     """What is `compiled` for so many threads, if noise of `shape` gives the same bits as with one; else
     that with one thread, and a warning in the log. Each is let go before the next is made: the promised memory is that of one."""
     if threads > 1:
-        noise = noise_of(shape)
-        expected = compiled(1)(noise)
+        image = noise(shape)
+        expected = compiled(1)(image)
         many = compiled(threads)
-        if np.array_equal(many(noise), expected, equal_nan=True):
+        if np.array_equal(many(image), expected, equal_nan=True):
             return many
         warn_of_one_thread("OpenVINO")
         del many
     return compiled(1)
-
-
-def noise_of(shape: Shape) -> np.ndarray:
-    """What networks are tried with."""
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def warn_of_one_thread(engine: str) -> None:

@@ -82,6 +82,10 @@ def test_onnx_goes_through_the_same_choice(here: set[str], monkeypatch: pytest.M
     here.remove("openvino")
     alone = choose("auto", gpus=0, **onnx)
     assert (alone.engine, alone.precision) == ("onnxruntime", "float32")
+    assert "is not installed: pip install 'segbatch[cpu]'" in alone.why
+    here.remove("onnxruntime")
+    with pytest.raises(PlanError, match=r"openvino is not installed: pip install 'segbatch\[cpu"):
+        choose("auto", gpus=0, **onnx)
 
 
 def test_what_can_not_run_onnx_or_its_precision_is_refused(here: set[str]) -> None:

@@ -46,7 +46,7 @@ class Device:
 
     def _made(self) -> SharedBatch | None:
         """The programs and their batch; None where the device failed at them."""
-        network, precision = self._predictor.network, self._predictor.precision
+        network, precision = self._predictor.loaded, self._predictor.precision
         try:
             return SharedBatch(DevicePrograms(network, self.patch, self._batch, precision))
         except Exception as error:

@@ -10,9 +10,6 @@ are slower. The sides of a patch stay open: one file serves every patch and batc
 shape it computes the same bits as one made for that shape.
 """
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.core import errors
-from seg_batch.core.errors import BundleError, SegbatchError
-from seg_batch.core.resources import PACKAGE
+from seg_batch.core.errors import BundleError
+from seg_batch.nn import own_process
 from seg_batch.nn.engines.openvino.library import openvino, openvino_core
 
 
@@ -31,20 +27,13 @@ def convert(weights: Path, xml: Path) -> None:
 
     BundleError if the file is no model, or one that OpenVINO does not understand.
     """
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
-    # -P: nothing is imported from the current folder, which may contain a numpy.py.
-    command = [sys.executable, "-P", "-m", __name__, str(weights), str(xml)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode == 2:
-        error = json.loads(done.stdout.splitlines()[-1])
-        raise getattr(errors, error["kind"])(error["message"])
+    done = own_process.run(
+        __name__,
+        *(str(weights), str(xml)),
+        KERAS_BACKEND="tensorflow",
+        CUDA_VISIBLE_DEVICES="-1",
+        TF_CPP_MIN_LOG_LEVEL="2",
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         # The operation that OpenVINO lacks, else the last line.
@@ -98,16 +87,11 @@ def _with_open_sides(model: Any) -> Any:
     return keras.models.clone_model(model, clone_function=copy)
 
 
-def main(weights: str, xml: str) -> int:
+def _write(weights: str, xml: str) -> None:
     from seg_batch.nn.loading import load_model
 
-    try:
-        openvino.save_model(to_openvino(load_model(weights)), xml, compress_to_fp16=False)
-    except SegbatchError as error:
-        print(json.dumps({"kind": type(error).__name__, "message": str(error)}))
-        return 2
-    return 0
+    openvino.save_model(to_openvino(load_model(weights)), xml, compress_to_fp16=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(own_process.answer(_write, *sys.argv[1:]))

@@ -59,7 +59,7 @@ class OpenVINOPredictor(ModelPredictor):
         onnx = weights.suffix == ".onnx"
         if onnx:
             data = read_whole(weights, sha256)
-            self._model = parsed_onnx(self._core, data, str(weights), self.spec)
+            self._model = parsed_onnx(self._core, data, str(weights), self.network)
         else:
             hashed = verified(weights, sha256)
             files = read(weights) if weights.suffix == ".xml" else convert_cached(weights, hashed)
