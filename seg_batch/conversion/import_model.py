@@ -70,9 +70,14 @@ def _into(
     folder: Path, source: Path, fields: Fields, options: ImportOptions
 ) -> tuple[ModelCard, tuple[str, ...]]:
     """Write the bundle of the model in ``source`` by its ending; its card and the choices made."""
+    of_torch = source.suffix.lower() in torch_import.ENDINGS
+    if options.torch_python is not None and not of_torch:
+        raise InputError(
+            f"--torch-python: {source} is no file of PyTorch and is not converted: leave it out"
+        )
     if source.suffix.lower() == ".onnx":
         card, notes = onnx_import.into(folder, [source], fields)
-    elif source.suffix.lower() in torch_import.ENDINGS:
+    elif of_torch:
         card, notes = torch_import.into(folder, source, fields, options.torch_python)
     else:
         card, notes = keras_import.into(folder, source, fields)

@@ -9,6 +9,7 @@ from seg_batch.config.card import Compute, ModelCard
 from seg_batch.conversion import test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.declared import Fields, settled
+from seg_batch.conversion.real_pass import COARSEST, OutputGrid, require_place
 from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.inference import bundles
@@ -46,7 +47,10 @@ def into(folder: Path, file: Path, fields: Fields) -> tuple[ModelCard, tuple[str
         card = card.model_copy(update={"patch_fixed": fixed})
         write_card(folder, card)
     image = test_tensor.noise(card)
-    test_tensor.keep(folder, image, wrapping.run(image))
+    y = wrapping.run(image)
+    grid, stride = OutputGrid(card.finer, None), card.multiple or (COARSEST,) * wrapping.rank
+    require_place(wrapping.run, image, y, grid, stride, str(file))
+    test_tensor.keep(folder, image, y)
     return card, wrapping.notes
 
 

@@ -196,6 +196,8 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     meaning = Network(file.tensors, said, len(fields["classes"]), _background(fields))
     real_pass.require_meaning(run, image, y, meaning, where)
     grid = real_pass.output_grid(run, image, y, where)
+    stride = network.multiples or (real_pass.COARSEST,) * len(patch)
+    real_pass.require_place(run, image, y, grid, stride, where)
     if said.shrink is not None and said.shrink != (grid.shrink or (0,) * len(patch)):
         raise InputError(
             f"the card says output.shrink {list(said.shrink)}, and {where} gives {_comma(y.shape[1:-1])} for "

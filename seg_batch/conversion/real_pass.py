@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations, product
 
 import numpy as np
 
@@ -18,6 +19,14 @@ from seg_batch.nn.engines.output import classes_of
 SUM = 0.01  # tolerance of sums and limits of probabilities: bfloat16 has 8 bits
 FINEST = 8
 LOUD = 8  # deviations: raw scores of a louder image reach further
+LOUDEST = 4096  # by which small raw scores, too, leave 0..1
+SPOTS = (0.1, 0.25, 0.4)  # of a side from the middle, another along each axis
+MOVED, ALIKE = (
+    0.2,
+    0.05,
+)  # a change that moves less, or about as well this way as that, tells nothing of places
+COARSEST = 32  # stride
+OFF = 2.0  # voxels: weights are seldom the same on both sides
 
 type Raw = Callable[[np.ndarray], np.ndarray]  # (1, *sides, channels) -> (1, *sides, outputs)
 
@@ -42,7 +51,8 @@ def require_meaning(
         )
     require_classes(y.shape[-1], network, where)
     if network.output.gives == "logits":
-        _require_raw(np.concatenate([y, run(LOUD * image)]), network.output, where)
+        louder = [run(np.float32(times) * image) for times in (LOUD, LOUDEST)]
+        _require_raw(np.concatenate([y, *louder]), network.output, where)
     else:
         _require_probabilities(y, network.output, where)
 
@@ -50,6 +60,12 @@ def require_meaning(
 def require_classes(outputs: int, network: Network, where: str) -> None:
     """InputError unless so many outputs are the classes of the card."""
     classes, count = network.classes, classes_of(outputs, network)
+    output = network.output
+    if output.classes == "independent" and output.threshold != 0.5 and network.background is None:
+        raise InputError(
+            f"a threshold of {output.threshold:g} leaves voxels without a class, and none of {where} is the background: call it "
+            "background, or give its id as background in a --card; without, the largest of them is taken: leave out --threshold"
+        )
     if network.output.classes == "exclusive":
         if count == classes:
             return
@@ -78,7 +94,8 @@ def _require_raw(y: np.ndarray, output: Output, where: str) -> None:
         done = done and _sum_to_one(y)
     if done:
         raise InputError(
-            f"{where} gives probabilities already: leave out --logits, or output.gives of a card"
+            f"{where} gives {y.min():.3g} to {y.max():.3g} however loud its input is, probabilities already: leave out --logits, "
+            "or output.gives of a card"
         )
 
 
@@ -154,6 +171,90 @@ def _is_coarser(run: Raw, image: np.ndarray, y: np.ndarray) -> bool:
         for place in (middle, coarse)
     )
     return bool(near < far)
+
+
+def require_place(
+    run: Raw, image: np.ndarray, y: np.ndarray, grid: OutputGrid, stride: Shape, where: str
+) -> None:
+    """InputError for an output that is mirrored or transposed within the patch, or lies beside its place.
+
+    Two spots, opposite one another about the middle, are set into ``image``, whose output is ``y``. Where the change goes is compared with
+    where they are: what a global layer changes everywhere is the same for both. Wide networks blur, so only what lies
+    clearly elsewhere is refused. ``stride``: of the coarsest layers, within which places are not known.
+    """
+    sides, out = image.shape[1:-1], y.shape[1:-1]
+    away = np.array([f * o for f, o in zip(SPOTS, out, strict=False)]) / grid.finer // 1
+    seen = [_seen(run(_with_spot(image, away * sign)), y) for sign in (-1, 1)]
+    if not all(seen):
+        return
+    (low, spread), (high, other) = filter(None, seen)
+    right, moved = 2 * away * grid.finer, high - low
+    if np.linalg.norm(moved / out) > MOVED * np.linalg.norm(right / out):
+        _require_direction(moved / out, right / out, sides, where)
+    if (np.abs(moved - right) > OFF * grid.finer).any():
+        return
+    shift = ((low + high) / 2 - (np.array(out) - 1) / 2) / grid.finer
+    blur = np.maximum(spread, other) / grid.finer
+    if (np.abs(shift) > OFF + np.minimum(stride, COARSEST) / 2 + blur).any():
+        raise InputError(
+            f"{where} gives an output that lies {', '.join(f'{n:.3g}' for n in shift)} voxels beside its input (along "
+            f"{_axes(len(out))}): the map would be shifted; pad or crop the same on both sides and export it again"
+        )
+
+
+def _require_direction(moved: np.ndarray, right: np.ndarray, sides: Shape, where: str) -> None:
+    """InputError where ``moved`` is clearly more like ``right`` with axes mirrored or exchanged than as it is."""
+    axes = range(len(sides))
+    best, alike = (tuple(axes), (1,) * len(sides)), _alike(moved, right)
+    least = alike + ALIKE
+    for order in permutations(axes):
+        if any(sides[a] != sides[b] for a, b in zip(axes, order, strict=True)):
+            continue
+        for signs in product((1, -1), repeat=len(sides)):
+            if (other := _alike(moved, right[list(order)] * signs)) > least:
+                best, least = (order, signs), other
+    order, signs = best
+    names = _axes(len(sides)).split(",")
+    faults = [f"mirrored along {n}" for n, sign in zip(names, signs, strict=True) if sign < 0]
+    if list(order) != list(axes):
+        faults.append(f"with its axes {','.join(names)} as {','.join(names[k] for k in order)}")
+    if faults:
+        raise InputError(
+            f"{where} gives an output that is not placed as its input, but {' and '.join(faults)}: every patch of the map "
+            "would be; leave the flip or transpose out and export it again"
+        )
+
+
+def _with_spot(image: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """``image`` louder in a small box, ``away`` voxels from its middle, the same about it for ``-away``."""
+    other = image.copy()
+    box = []
+    for n, a in zip(image.shape[1:-1], away, strict=True):
+        half = (n - 1) / 2
+        box.append(np.abs(np.arange(n) - half - a) <= max(1, n // 64))
+    other[0][np.ix_(*box)] += LOUD
+    return other
+
+
+def _seen(y: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The middle of the strongest change and its deviation, along each axis; None where nothing changes."""
+    change = np.abs(y - before)[0].sum(-1).astype(np.float64)
+    if not (largest := change.max()) > 0:
+        return None
+    weights, places = (change / largest) ** 4, np.indices(change.shape)
+    middle = np.array([np.average(axis, weights=weights) for axis in places])
+    about = [(axis - n) ** 2 for axis, n in zip(places, middle, strict=True)]
+    return middle, np.sqrt([np.average(axis, weights=weights) for axis in about])
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
+    """The cosine of the angle between them."""
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / lengths) if lengths else 0.0
+
+
+def _axes(rank: int) -> str:
+    return ",".join("zyx"[3 - rank :])
 
 
 def _comma(shape: Shape) -> str:

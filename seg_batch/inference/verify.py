@@ -147,7 +147,7 @@ def _grid(report: Report) -> list[Check]:
             (
                 "grid",
                 True,
-                f"{grid.words}; the input is gone or the model not installed: not checked",
+                f"{grid.words}; the input is gone, or the model is not installed (bundles at other paths are not looked for): not checked",
             )
         ]
     fingerprint = report["plan"]["fingerprint"]
@@ -194,4 +194,8 @@ def _model(facts: ModelFacts) -> Check:
         if model.card.name == name:
             same = any(card.weights_sha256 == weights for card in model.cards)
             return "model", same, f"{name} {'as installed' if same else 'differs from installed'}"
-    return "model", True, f"{name} is not installed here: not checked"
+    return (
+        "model",
+        True,
+        f"{name} is not installed here (bundles at other paths are not looked for): not checked",
+    )

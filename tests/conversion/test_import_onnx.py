@@ -27,7 +27,15 @@ from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.scores import PROBABILITIES, Scores
 from tests.support.files import segbatch, write_raster
-from tests.support.nn.onnx_models import channels_last, convolution, saved, unet
+from tests.support.nn.onnx_models import (
+    channels_last,
+    convolution,
+    fixed,
+    graph_of,
+    node,
+    saved,
+    unet,
+)
 
 A, B, C = "a", "b", "c"
 
@@ -97,6 +105,7 @@ def test_an_output_without_its_border_is_a_shrunk_one(tmp_path: Path) -> None:
     [
         (2, "background,x,y", {"activation": "sigmoid"}, True),
         (2, "x,y", {"activation": "sigmoid"}, True),
+        (3, "background,x,y", {"activation": "sigmoid", "threshold": 0.9}, True),
         (1, "background,x", {"threshold": 0.3}, True),
         (1, "background,x", {}, False),
     ],
@@ -117,7 +126,18 @@ def test_classes_that_do_not_exclude_one_another(
         p = np.concatenate([1 - p, p], -1)
     elif len(card["classes"]) > outputs:
         p = np.concatenate([np.full_like(p[..., :1], said.get("threshold", 0.5)), p], -1)
+    elif "threshold" in said:
+        p[..., 0] = said["threshold"]
     np.testing.assert_allclose(found, p, atol=1e-5)
+
+
+def test_small_raw_scores_are_no_probabilities(tmp_path: Path) -> None:
+    """Those of plain noise stay in 0..1, those of a loud image do not."""
+    scale, start = (fixed(name, n, dtype=np.float32) for name, n in (("s", 0.002), ("b", 0.5)))
+    nodes = [node("Mul", "x s", "m"), node("Add", "m b", "y")]
+    model = graph_of(nodes, [scale, start], ("n", 1, "h", "w"), ("n", 1, "h", "w"))
+    made = imported(model, tmp_path, channels=(A,), logits=True)
+    assert made["card"]["output"]["gives"] == "logits"
 
 
 @pytest.mark.full

@@ -54,6 +54,14 @@ def with_nan() -> Any:
 
 LOGITS = {"logits": True}
 THREE = {"classes": "background,x,y"}
+WIDE = {"patch": (64, 64)}
+REVERSED = (fixed("from", -1), fixed("to", -(2**31)), fixed("axis", 3), fixed("step", -1))
+
+
+def shifted() -> Any:
+    """Without its first rows and columns, and as many zeros after the last."""
+    border = fixed("border", 0, 0, -8, -8, 0, 0, 8, 8)
+    return by("Pad", border)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +75,14 @@ THREE = {"classes": "background,x,y"}
         (by("Softmax", axis=1), {}, "gives 3 classes and 2 are named"),
         (by("Softmax", axis=1), {**THREE, "threshold": 0.4}, "--threshold is for"),
         (unet(), {**LOGITS, "classes": "x,y,z", "activation": "sigmoid"}, "call it background"),
+        (
+            unet(),
+            {**LOGITS, "classes": "x,y", "activation": "sigmoid", "threshold": 0.9},
+            "call it background",
+        ),
+        (by("Transpose", perm=(0, 1, 3, 2)), {**THREE, **LOGITS, **WIDE}, "axes y,x as x,y"),
+        (by("Slice", *REVERSED), {**THREE, **LOGITS, **WIDE}, "mirrored along x"),
+        (shifted(), {**THREE, **LOGITS, **WIDE}, "lies -8, -8 voxels beside"),
         (unet(), {**LOGITS, "channels": ("a",)}, "1 channels are named"),
         (unet(), {**LOGITS, "layout": "channels_last"}, "the other --layout"),
         (unet(), {**LOGITS, "patch": (17, 16)}, "use --patch 16,16 or 18,18"),

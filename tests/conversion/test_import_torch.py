@@ -21,7 +21,7 @@ from tests.support.files import segbatch
 pytestmark = pytest.mark.convert
 
 MAKE = """
-import os, pickle, torch
+import os, pickle, zipfile, torch
 from torch import nn
 
 class Net(nn.Module):
@@ -41,6 +41,17 @@ class Writes(nn.Module):
         torch.save(x, "touched")
         return x
 
+def changed(source, target, rename, pairs, *more):
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for item in old.infolist():
+            content = old.read(item)
+            for a, b in pairs if item.filename.endswith(".py") else ():
+                assert a.encode() in content
+                content = content.replace(a.encode(), b.encode())
+            new.writestr(rename(item.filename), content)
+        for name in more:
+            new.writestr(name, "")
+
 torch.manual_seed(0)
 net, patch = Net().eval(), torch.rand(1, 3, 32, 32)
 torch.jit.trace(net, patch).save("traced.pt")
@@ -54,6 +65,15 @@ torch.save({"a": Evil()}, "evil.pth")
 torch.save({"a": Evil()}, "old.pth", _use_new_zipfile_serialization=False)
 pickle.dump(Evil(), open("evil.pkl", "wb"))
 torch.jit.script(Writes()).save("writes.pt")
+torch.jit.script(nn.Sequential(nn.Conv2d(4, 2, 1))).save("four.pt")
+for name, pairs in {
+    "blanks.pt": [("torch.save", "torch . save")],
+    "ops.pt": [("torch.save", "ops.aten . save")],
+    "alias.pt": [("torch.save", 'getattr(torch, "\\\\163ave")')],
+}.items():
+    changed("writes.pt", name, lambda member: member, pairs)
+changed("writes.pt", "case.pt", lambda m: m.replace("/code/", "/CODE/").replace(".py", ".PY"), [], "writes/code/x.txt")
+changed("fixed.pt2", "aoti.pt2", lambda m: m, [], "fixed/data/aotinductor/model/abc.wrapper.so")
 image = torch.tensor(__import__("numpy").load("image.npy"))
 __import__("numpy").save("scores.npy", net(image).softmax(1).detach().numpy())
 """
@@ -99,6 +119,11 @@ def test_a_network_gives_what_it_gave_in_torch(files: Path, tmp_path: Path, name
         ("old.pth", "it calls posix.system"),
         ("evil.pkl", "nothing in it was run"),
         ("writes.pt", "torch.save"),
+        ("blanks.pt", "save"),
+        ("ops.pt", "save"),
+        ("alias.pt", "getattr"),
+        ("case.pt", "CODE"),
+        ("aoti.pt2", "abc.wrapper.so"),
         ("traced.pt", "give --patch"),
     ],
 )
@@ -111,6 +136,50 @@ def test_what_holds_no_network_or_code_is_refused(
     assert not list(tmp_path.iterdir())
     assert not list(files.rglob("touched"))
     assert not Path("touched").exists()
+
+
+def test_a_patch_that_does_not_fit_is_told_with_what_torch_says(
+    files: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"4 channels.* --channels, --patch and --layout"
+    ) as caught:
+        import_model(files / "four.pt", tmp_path / "b", said(patch=(32, 32)))
+    assert str(files / "four.pt") in caught.value.message
+
+
+def test_the_file_that_people_know_is_told_after_conversion(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"fixed.pt2 was made for patches") as caught:
+        import_model(files / "fixed.pt2", tmp_path / "b", said(patch=(64, 64)))
+    assert str(tmp_path) not in caught.value.message
+    assert "open sides" not in caught.value.message
+
+
+def test_a_bundle_tells_no_paths_of_who_exported_it(files: Path, tmp_path: Path) -> None:
+    import_model(files / "fixed.pt2", tmp_path / "b", said())
+    content = (tmp_path / "b/model.onnx").read_bytes()
+    assert b"make.py" not in content
+    assert str(files).encode() not in content
+
+
+GUARD = """
+import runpy, sys, torch
+path = sys.argv[1]
+main = runpy.run_path(path)["main"]
+main(["writes.pt", "torchscript", "1,3,8,8", "writes.pt", ""])
+"""
+
+
+def test_the_graph_is_a_second_guard(files: Path) -> None:
+    """What the text of a program would not show is refused before it runs."""
+    from seg_batch.nn.torch_conversion import process
+
+    script = Path(process.__file__).with_name("torchscript_script.py")
+    command = [os.environ[VARIABLE], "-c", GUARD, str(script)]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    ran = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True)
+    assert "is not run: it calls aten::save" in ran.stderr
+    assert not (files / "touched").exists()
 
 
 def test_the_page_says_what_runs(files: Path, tmp_path: Path) -> None:

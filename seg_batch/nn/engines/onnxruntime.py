@@ -183,8 +183,8 @@ def _known(channels: Any, role: str, path: Path) -> int:
     if isinstance(channels, int) and channels > 0:
         return channels
     raise BundleError(
-        f"{path} leaves the channels of its {role} open, which ONNX Runtime does not infer: use --engine openvino, "
-        "or export it with the batch and the sides alone open"
+        f"{path} leaves the channels of its {role} open, which ONNX Runtime does not infer: export it with the batch "
+        "and the sides alone open"
     )
 
 

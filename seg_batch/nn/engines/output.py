@@ -13,8 +13,8 @@ from seg_batch.config.card_parts.network import Network
 def finished(y: np.ndarray, network: Network) -> np.ndarray:
     """Scores ``(..., outputs)`` as what ``network.output.blend`` names, float32 ``(..., classes)``.
 
-    One output of exclusive classes becomes two, ``(1 - p, p)`` or the logits ``(0, y)``. Of independent classes the background, which has
-    no output, gets the threshold (or its logit): so the largest is a class above it, or the background.
+    One output of exclusive classes becomes two, ``(1 - p, p)`` or the logits ``(0, y)``. Of independent classes the background gets the
+    threshold (or its logit), in the place of its output where it has one: so the largest is a class above it, or the background.
     """
     output = network.output
     if output.classes == "independent":
@@ -38,12 +38,16 @@ def classes_of(outputs: int, network: Network) -> int:
 def _independent(y: np.ndarray, network: Network) -> np.ndarray:
     output, place = network.output, network.background
     y = _sigmoid(y) if output.gives != output.blend else y
-    if place is None or y.shape[-1] == network.classes:
+    if place is None:
         return y
     threshold = output.threshold
     if output.blend == "logits":
         threshold = math.log(threshold / (1 - threshold))
-    return np.insert(y, place, np.float32(threshold), axis=-1)
+    if y.shape[-1] < network.classes:
+        return np.insert(y, place, np.float32(threshold), axis=-1)
+    y = y.copy()
+    y[..., place] = threshold
+    return y
 
 
 def _sigmoid(y: np.ndarray) -> np.ndarray:

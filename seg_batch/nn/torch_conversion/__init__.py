@@ -3,7 +3,8 @@ another installation. Torch is never imported here, and the scripts import nothi
 
 ===========================  ==========================================================
 ``process``                  runs a script, and gives its answer or its error in one line
-``safe_archive``             what a file is, and that it runs no code
+``safe_archive``             what a file is, and a copy of what is harmless in it
+``safe_program``             what a program in it may call
 ``run_script``               what runs there: calls a script and prints what it answers
 ``torchscript_script``       TorchScript, ``.pt2`` and pickled checkpoints
 ``nnunet_script``            networks of nnU-Net, from their plans and checkpoints

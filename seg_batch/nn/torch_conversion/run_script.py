@@ -5,6 +5,7 @@ It runs in a Python with torch, which need not have segbatch: standard library a
 
 import contextlib
 import json
+import re
 import runpy
 import sys
 import warnings
@@ -21,8 +22,9 @@ def answer(script: str, arguments: list[str]) -> dict:
     except ValueError as error:
         return {"error": str(error)}
     except Exception as error:  # torch raises errors of many types
-        first = (str(error).strip().splitlines() or [""])[0]
-        return {"error": f"torch can't convert this model ({type(error).__name__}: {first[:300]})"}
+        lines = str(error).strip().splitlines() or [""]
+        why = next((x for x in reversed(lines) if re.match(r"\s*[\w.]*Error:", x)), lines[0])
+        return {"error": f"torch can't convert this model ({type(error).__name__}: {why[:300]})"}
 
 
 if __name__ == "__main__":

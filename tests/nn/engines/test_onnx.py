@@ -85,6 +85,7 @@ MEANINGS = {
     "probabilities": (3, Output()),
     "independent": (2, Output(gives="logits", classes="independent", threshold=0.3)),
     "independent, kept": (2, Output(gives="logits", classes="independent", blend="logits")),
+    "background of its own": (3, Output(gives="logits", classes="independent", threshold=0.9)),
 }
 
 
