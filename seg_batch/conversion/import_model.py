@@ -37,11 +37,11 @@ def import_model(
     ``bundle`` can't be written; nothing is written then.
     """
     path = Path(bundle)
+    require_replaceable(path, overwrite, CARD)
     if not Path(file).exists():
         raise InputError(
             f"there is no file or folder {visible(str(file))}: name a model, or a folder of one"
         )
-    require_replaceable(path, overwrite, CARD)
     if is_results(Path(file)):
         with writing_folder(path, overwrite, CARD) as folder:
             name = options.name or bundles.name_for(path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import permutations, product
 
 import numpy as np
 
@@ -20,11 +19,11 @@ SUM = 0.01  # tolerance of sums and limits of probabilities: bfloat16 has 8 bits
 FINEST = 8
 LOUD = 8  # deviations: raw scores of a louder image reach further
 LOUDEST = 4096  # by which small raw scores, too, leave 0..1
-SPOTS = (0.1, 0.25, 0.4)  # of a side from the middle, another along each axis
-MOVED, ALIKE = (
-    0.2,
-    0.05,
-)  # a change that moves less, or about as well this way as that, tells nothing of places
+SPOT = 0.3  # of a side from the middle
+MOVED, CLEAR = (
+    0.5,
+    2.0,
+)  # of its way, and times as far as along any other axis: less tells nothing of places
 COARSEST = 32  # stride
 OFF = 2.0  # voxels: weights are seldom the same on both sides
 
@@ -178,23 +177,27 @@ def require_place(
 ) -> None:
     """InputError for an output that is mirrored or transposed within the patch, or lies beside its place.
 
-    Two spots, opposite one another about the middle, are set into ``image``, whose output is ``y``. Where the change goes is compared with
-    where they are: what a global layer changes everywhere is the same for both. Wide networks blur, so only what lies
-    clearly elsewhere is refused. ``stride``: of the coarsest layers, within which places are not known.
+    Along each axis two spots, opposite one another about the middle, are set into ``image``, whose output is ``y``. Where
+    the change goes is compared with where they are: what a global layer changes everywhere is the same for both. Wide
+    networks blur, and trained ones answer to noise as they please: only what all axes say clearly is refused.
+    ``stride``: of the coarsest layers, within which places are not known.
     """
-    sides, out = image.shape[1:-1], y.shape[1:-1]
-    away = np.array([f * o for f, o in zip(SPOTS, out, strict=False)]) / grid.finer // 1
-    seen = [_seen(run(_with_spot(image, away * sign)), y) for sign in (-1, 1)]
-    if not all(seen):
+    out = np.array(y.shape[1:-1])
+    moves, middles, blurs = [], [], []
+    for axis, side in enumerate(out):
+        away = np.zeros(len(out))
+        away[axis] = SPOT * side / grid.finer // 1
+        low, high = (_seen(run(_with_spot(image, away * sign)), y) for sign in (-1, 1))
+        if low is None or high is None or not away[axis]:
+            return
+        moves.append((high[0] - low[0]) / (2 * away[axis] * grid.finer) * side / out)
+        middles.append((high[0] + low[0]) / 2)
+        blurs.append(np.maximum(high[1], low[1]))
+    _require_direction(np.array(moves), image.shape[1:-1], where)
+    if (np.abs(np.array(moves) - np.eye(len(out))) * SPOT * out > OFF).any():
         return
-    (low, spread), (high, other) = filter(None, seen)
-    right, moved = 2 * away * grid.finer, high - low
-    if np.linalg.norm(moved / out) > MOVED * np.linalg.norm(right / out):
-        _require_direction(moved / out, right / out, sides, where)
-    if (np.abs(moved - right) > OFF * grid.finer).any():
-        return
-    shift = ((low + high) / 2 - (np.array(out) - 1) / 2) / grid.finer
-    blur = np.maximum(spread, other) / grid.finer
+    shift = (np.mean(middles, axis=0) - (out - 1) / 2) / grid.finer
+    blur = np.max(blurs, axis=0) / grid.finer
     if (np.abs(shift) > OFF + np.minimum(stride, COARSEST) / 2 + blur).any():
         raise InputError(
             f"{where} gives an output that lies {', '.join(f'{n:.3g}' for n in shift)} voxels beside its input (along "
@@ -202,21 +205,22 @@ def require_place(
         )
 
 
-def _require_direction(moved: np.ndarray, right: np.ndarray, sides: Shape, where: str) -> None:
-    """InputError where ``moved`` is clearly more like ``right`` with axes mirrored or exchanged than as it is."""
-    axes = range(len(sides))
-    best, alike = (tuple(axes), (1,) * len(sides)), _alike(moved, right)
-    least = alike + ALIKE
-    for order in permutations(axes):
-        if any(sides[a] != sides[b] for a, b in zip(axes, order, strict=True)):
-            continue
-        for signs in product((1, -1), repeat=len(sides)):
-            if (other := _alike(moved, right[list(order)] * signs)) > least:
-                best, least = (order, signs), other
-    order, signs = best
+def _require_direction(moves: np.ndarray, sides: Shape, where: str) -> None:
+    """InputError where a spot that moves along an axis (a row of ``moves``) moves the output clearly along another, or the
+    other way, and so does one along each other axis."""
+    axes = list(range(len(sides)))
+    size = np.abs(moves)
+    order = [int(row.argmax()) for row in size]
+    strong = [
+        row[k] >= MOVED and row[k] >= CLEAR * np.delete(row, k).max()
+        for row, k in zip(size, order, strict=True)
+    ]
+    possible = sorted(order) == axes and all(sides[a] == sides[b] for a, b in enumerate(order))
+    if not (all(strong) and possible):
+        return
     names = _axes(len(sides)).split(",")
-    faults = [f"mirrored along {n}" for n, sign in zip(names, signs, strict=True) if sign < 0]
-    if list(order) != list(axes):
+    faults = [f"mirrored along {names[k]}" for a, k in enumerate(order) if moves[a, k] < 0]
+    if order != axes:
         faults.append(f"with its axes {','.join(names)} as {','.join(names[k] for k in order)}")
     if faults:
         raise InputError(
@@ -245,12 +249,6 @@ def _seen(y: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray] | 
     middle = np.array([np.average(axis, weights=weights) for axis in places])
     about = [(axis - n) ** 2 for axis, n in zip(places, middle, strict=True)]
     return middle, np.sqrt([np.average(axis, weights=weights) for axis in about])
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> float:
-    """The cosine of the angle between them."""
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / lengths) if lengths else 0.0
 
 
 def _axes(rank: int) -> str:

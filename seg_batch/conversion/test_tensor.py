@@ -38,7 +38,7 @@ class Allowed:
     labels: float
 
 
-ALLOWED = {"float32": Allowed(1e-3, 0.999), "mixed": Allowed(0.25, 0.98)}
+ALLOWED = {"float32": Allowed(5e-3, 0.999), "mixed": Allowed(0.25, 0.98)}
 
 
 @dataclass(frozen=True)
