@@ -37,6 +37,8 @@ from tests.support.nn.onnx_models import (
     unet,
 )
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 A, B, C = "a", "b", "c"
 
 
@@ -90,7 +92,6 @@ def test_layouts_and_fixed_shapes(
     assert (card["multiple"] is None) == fixed
 
 
-@pytest.mark.full
 def test_an_output_without_its_border_is_a_shrunk_one(tmp_path: Path) -> None:
     card = imported(convolution(pads=0), tmp_path, channels=(A,), logits=True)["card"]
     assert (card["output"]["shrink"], card["finer"]) == ([1, 1], 1)
@@ -140,7 +141,6 @@ def test_small_raw_scores_are_no_probabilities(tmp_path: Path) -> None:
     assert made["card"]["output"]["gives"] == "logits"
 
 
-@pytest.mark.full
 def test_one_of_several_outputs_is_chosen_by_its_name(tmp_path: Path) -> None:
     model = unet()
     more = onnx.helper.make_tensor_value_info("r5", onnx.TensorProto.FLOAT, ("n", 8, "s", "s"))
@@ -155,7 +155,6 @@ def test_one_of_several_outputs_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert find_bundle(str(tmp_path / "b")).card.tensors.output == "y"  # type: ignore[union-attr]
 
 
-@pytest.mark.full
 def test_numbers_in_other_files_are_put_into_the_one(tmp_path: Path) -> None:
     how = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
     path = saved(unet(), tmp_path / "m.onnx", **how)
@@ -166,7 +165,6 @@ def test_numbers_in_other_files_are_put_into_the_one(tmp_path: Path) -> None:
     assert test_tensor.check(str(tmp_path / "bundle"))["status"] == 0
 
 
-@pytest.mark.full
 def test_a_bundle_is_checked_on_every_engine(tmp_path: Path) -> None:
     imported(unet(), tmp_path, logits=True)
     bundle = tmp_path / "bundle"
@@ -226,7 +224,6 @@ def test_labels_of_regions_are_compared_by_their_rule() -> None:
     assert test_tensor.difference("e", "mixed", actual, expected, PROBABILITIES).same_labels == 1
 
 
-@pytest.mark.full
 def test_our_own_export_with_its_own_card_gives_the_labels_of_its_source(tmp_path: Path) -> None:
     """Its sides stay open, so that it is predicted in the same patches."""
     model, scene = "landsat8-landcover", str(SAMPLES / "zion_landsat8.tif")

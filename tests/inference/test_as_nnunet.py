@@ -21,6 +21,8 @@ from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 from tests.support.files import write_volume
 from tests.support.nnunet import Channel, Preprocessed, preprocess
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 AS_NNUNET = Resampling(up="cubic", down="cubic", thick="nearest", tolerance=0, normalised=True)
 CT = Channel("ct", 40.0, 90.0, -120.0, 260.0)
 RULES = {
@@ -177,7 +179,6 @@ def crooked(patches: np.ndarray) -> np.ndarray:
     return scores[:, 2:-2, 2:-2, 2:-2]
 
 
-@pytest.mark.full
 def test_any_blocks_workers_and_batches_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ from seg_batch.io.sources.views.before_grid.crop import nonzero_box
 from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 from tests.support.files import address_volume, write_raster, write_volume
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 CLASSES = tuple(ClassInfo(id=i, name=f"k{i}", colour=(i, i, i)) for i in (2, 0, 9))
 WHERE = Box((9, 4, 6), (27, 30, 15))  # i, j, k of what is not 0
 OUTSIDE = [0, 1, 0]  # probabilities
@@ -133,7 +135,6 @@ def test_an_image_of_zeros_is_background(tmp_path: Path) -> None:
         assert report["product"]["counts"] == {"0": 30 * 20 * 9}
 
 
-@pytest.mark.full
 def test_what_lies_outside_is_surely_background_and_not_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +172,6 @@ def test_nodata_stays_nodata(tmp_path: Path) -> None:
     assert set(np.unique(found[~missing & ~empty])) == {0, 2, 9}
 
 
-@pytest.mark.full
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

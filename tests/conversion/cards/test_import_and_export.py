@@ -18,6 +18,8 @@ from tests.conversion.cards.test_bioimageio import description
 from tests.conversion.cards.test_monai import LOAD, RANGE, bundle
 from tests.support.nn.onnx_models import convolution, saved
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 SIDES = (32, 48)
 SCALED = [{"id": "scale_linear", "kwargs": {"gain": 0.01}}]
 

@@ -20,6 +20,8 @@ from seg_batch.conversion.cards.opening import opened
 from seg_batch.core.normalise import Pixels
 from tests.support.foreign_cards import cards, file_of, scores_of
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 
 def written(world: str, card: ModelCard, folder: Path, layout: str = "channels_first") -> Any:
     """The report of a card for ``world`` in ``folder``, with a model beside it."""

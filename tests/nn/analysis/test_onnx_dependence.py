@@ -13,6 +13,8 @@ from seg_batch.nn.analysis.onnx.network import PatchNetwork, opened
 from tests.support.nn import onnx_models as made
 from tests.support.nn.onnx_models import fixed, node, numbers
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 FIRST = Tensors(layout="channels_first")
 PATCH = (32, 32)
 CHANNELS = 2

@@ -17,6 +17,8 @@ from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor
 from seg_batch.nn.engines.openvino.library import openvino
 from tests.support.nn import onnx_models as made
 
+pytestmark = pytest.mark.full  # many networks or whole runs
+
 THREADS = ("1", "2", "5")
 LOGITS = Network(Tensors(layout="channels_first"), Output(gives="logits", blend="logits"))
 
@@ -106,7 +108,6 @@ def test_onnx(path: Path, engine: str, kind: str, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(y, np.moveaxis(expected, 1, -1), atol=1e-4)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", ["instance", "written out", "of all axes"])
 @pytest.mark.parametrize("sides", [(511, 387), (48, 48, 48)])
 def test_onnx_at_full_size(
@@ -118,7 +119,6 @@ def test_onnx_at_full_size(
     by_threads(path, "openvino", noise(sides, 3), monkeypatch, network=LOGITS)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", ["operations", "group"])
 @pytest.mark.parametrize("sides", [(300, 260), (48, 48, 48)])
 def test_keras(
