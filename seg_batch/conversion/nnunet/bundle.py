@@ -230,11 +230,11 @@ def _axes(mirroring: Any, path: Path) -> tuple[int, ...]:
 
 def _renamed(stated: dict[str, Any], folder: Path) -> tuple[str, ...]:
     """Where the folder is called after another trainer or configuration; the checkpoints count, by which it was trained."""
-    trainer, *_, configured = folder.resolve().name.split("__")
-    if not trainer.startswith("nnUNetTrainer") or (trainer, configured) == (
-        stated["trainer"],
-        stated["configuration"],
-    ):
+    words = folder.resolve().name.split("__")
+    if len(words) != 3:
+        return ()  # no name of nnU-Net's, which says nothing
+    trainer, _, configured = words
+    if (trainer, configured) == (stated["trainer"], stated["configuration"]):
         return ()
     return (
         f"the folder is called {folder.resolve().name}, and its checkpoints are of {stated['trainer']}, {stated['configuration']}, "
