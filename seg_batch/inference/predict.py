@@ -145,7 +145,16 @@ def _numbers(
     if any(FORMATS[file.format].stage for file in files):
         callback.on(events.Stage("staging the volume"))
         with spell("staging"):
-            staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
+            request = prepared.request
+            staged = tuple(
+                stage(
+                    file.path,
+                    prepared.outputs.staging,
+                    volume=request.volume,
+                    series=request.series,
+                )
+                for file in files
+            )
     known = card.normalisation.normaliser()
     if known and not (prepared.plan.model_grid or {}).get("normalised"):
         return known, staged, None
@@ -261,6 +270,7 @@ def predict(
     model: ModelLike = None,
     cluster: str | Mapping[str, Any] = "inline",
     volume: int | None = None,
+    series: str | None = None,
     overwrite: bool = False,
     keep_store: bool = False,
     callback: Callback | None = None,
@@ -280,7 +290,7 @@ def predict(
         raise TypeError(
             f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
         )
-    chosen = as_checked(RequestArguments(volume=volume))
+    chosen = as_checked(RequestArguments(volume=volume, series=series))
     request = Request(
         input=_files(path),
         output=None if output is None else str(output),
@@ -288,6 +298,7 @@ def predict(
         options=as_checked(PredictOptions(**options)),
         cluster=cluster,
         volume=chosen.volume,
+        series=chosen.series,
         overwrite=overwrite,
         keep_store=keep_store,
         profile=profile is not None,

@@ -97,10 +97,11 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
+    series: NotRequired[str]
     format: str
     channels: list[str]
     dtype: str
@@ -308,6 +309,8 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
         "identity": info.identity,
         "warnings": [*info.warnings, *filter(None, fell_back)],
     }
+    if info.series:
+        facts["series"] = info.series
     return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
 
 

@@ -61,6 +61,7 @@ class Request:
     options: PredictOptions = field(default_factory=PredictOptions)
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
+    series: str | None = None
     overwrite: bool = False
     keep_store: bool = False
     many: bool = False
@@ -92,6 +93,7 @@ class Request:
             offset=options.offset,
             grid=options.grid,
             crop=self.crop,
+            series=self.series,
         )
 
 
@@ -241,6 +243,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
     return {
         "input": info.identity,
         "volume": request.volume,
+        **({"series": info.series} if info.series else {}),
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),

@@ -128,11 +128,16 @@ def _input(report: Report) -> Check:
     changed = []
     known = identity["files"] if "files" in report["source"] else [identity]
     for path, before in zip(files, known, strict=True):
-        with closing(ImageSpec((path,), volume, channels_last_axis=last).open()) as source:
+        spec = ImageSpec((path,), volume, channels_last_axis=last, series=_series(report))
+        with closing(spec.open()) as source:
             now = source.info.files[0].identity
         if now != before:
             changed.append(f"{path} has changed since{changed_beside(before, now)}")
     return "input", not changed, "; ".join(changed) or f"{report['input']} unchanged"
+
+
+def _series(report: Report) -> str | None:
+    return report["source"].get("series")
 
 
 def _grid(report: Report) -> list[Check]:
@@ -152,7 +157,12 @@ def _grid(report: Report) -> list[Check]:
         ]
     fingerprint = report["plan"]["fingerprint"]
     last = fingerprint.get("channels_last_axis", False)
-    spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
+    spec = ImageSpec(
+        tuple(input_files(report)),
+        fingerprint.get("volume"),
+        channels_last_axis=last,
+        series=_series(report),
+    )
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     crop = grid.part if grid.crop else None
     crop = Box(crop.start, crop.start) if crop and grid.nothing else crop

@@ -59,7 +59,8 @@ class InputSettings(CheckedValue):
     between). ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
     several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
-    last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
+    last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
+    a DICOM folder, by number or UID."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     stack: Annotated[
@@ -70,6 +71,7 @@ class InputSettings(CheckedValue):
     list: PathText | None = None
     exclude: Words = ()
     volume: Count | None = None
+    series: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -42,6 +42,7 @@ CAME_LATER: dict[str, Any] = {
     "spacing": None,
     "output_grid": "native",
     "patch": "auto",
+    "series": None,
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}

@@ -18,7 +18,9 @@ class Format:
     ``matches``: whether the first bytes are of this format; ``gzipped``: whether gzipped files are read
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
     ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
-    ``stage``: of ``(path, folder)``, the file that workers read instead.
+    ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
+    images, and ``open`` and ``stage`` take ``series=``; ``holds``: whether a folder, or an archive with these first bytes,
+    holds such.
     """
 
     name: str
@@ -30,13 +32,16 @@ class Format:
     gzipped: bool = False
     metadata: tuple[str, ...] = ()
     marks_alpha: bool = False
-    stage: Callable[[Path, Path], Path] | None = None
+    stage: Callable[..., Path] | None = None
+    has_series: bool = False
+    holds: Callable[[Path], bool] = lambda path: False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
-    ``holds_probabilities``: in the product itself, not beside it.
+    ``holds_probabilities``: in the product itself, not beside it. ``of_format``: the format that the input must have;
+    empty: any.
 
     ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
     ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
@@ -54,6 +59,7 @@ class ProductFormat:
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
     holds_probabilities: bool = False
+    of_format: str = ""
 
 
 # The first that matches is taken.
@@ -64,6 +70,7 @@ FORMATS: Registry[Format] = Registry(
         "jpeg": "seg_batch.io.formats.raster:JPEG",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
 )
 # The first of a kind is the usual one.

@@ -83,6 +83,7 @@ class Export:
             tags=tags,
             like=like_of(info, format_of(outputs.product, info.kind)),
             with_probabilities=plan.probabilities,
+            image=prepared.request.image(),
         )
         specs = {}
         if plan.probabilities and not holds_probabilities(outputs.product.name):

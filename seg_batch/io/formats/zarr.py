@@ -11,7 +11,7 @@ from seg_batch.io.sources.identity import ZARR_METADATA
 
 
 def _open(path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
-    from seg_batch.io.sources.formats.zarr_array import open_zarr
+    from seg_batch.io.sources.formats.zarr.array import open_zarr
 
     return open_zarr(path, volume=volume)
 

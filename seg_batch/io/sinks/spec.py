@@ -16,6 +16,7 @@ from seg_batch.config.card import ClassInfo
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 # ``read(box)`` gives labels of the box's shape, or probabilities ``(classes, *shape)``.
 Read = Callable[[Box], np.ndarray]
@@ -56,7 +57,7 @@ class ProductSpec:
     ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
-    product; empty where there is none."""
+    product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place."""
 
     extent: Shape
     dtype: str
@@ -69,6 +70,7 @@ class ProductSpec:
     chunk: Shape | None = None
     with_probabilities: bool = True
     side_file: str = ""
+    image: ImageSpec | None = None
 
     @property
     def bands(self) -> int:

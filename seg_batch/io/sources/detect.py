@@ -18,6 +18,7 @@ from seg_batch.io.sources.gzip_members import GZIP, GZIP_ERRORS, gzip_head
 from seg_batch.io.sources.protocol import remedy_of
 
 _HEAD_BYTES = 1024
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def detect(path: str | Path) -> str:
@@ -30,6 +31,8 @@ def detect(path: str | Path) -> str:
     if head.startswith(GZIP):
         return _gzip(path)
     if name := _first(lambda form: form.matches(head)):
+        return name
+    if head.startswith(_ZIP) and (name := _holding(path)):
         return name
     raise InputError(f"{path}: {foreign(path, head)}")
 
@@ -68,11 +71,19 @@ def _directory(path: Path) -> str:
         raise InputError(f"{path}: can't be read ({error.strerror}); {remedy_of(error)}") from error
     if name := _first(lambda form: bool(names & set(form.metadata))):
         return name
-    if any(name.lower().endswith((".dcm", ".ima")) for name in names):
-        raise InputError(
-            f"{path}: a folder of DICOM files, which are not read; convert it with dcm2niix first"
-        )
-    raise InputError(f"{path}: a folder, and not a Zarr store; give the files in it one by one")
+    if name := _holding(path):
+        return name
+    raise InputError(
+        f"{path}: a folder that is no Zarr store and holds no DICOM; give the files in it one by one"
+    )
+
+
+def _holding(path: Path) -> str | None:
+    """The format of images that a folder or archive holds."""
+    try:
+        return _first(lambda form: form.holds(path))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); {remedy_of(error)}") from error
 
 
 def _gzip(path: Path) -> str:

@@ -70,7 +70,7 @@ class SourceInfo:
     ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
-    lies on another grid than they.
+    lies on another grid than they. ``series``: the key of the one that it is, where a place holds several.
     """
 
     path: str
@@ -93,6 +93,7 @@ class SourceInfo:
     taken: tuple[int, ...] = ()
     rescaled: bool = False
     resampled_from: Shape = ()
+    series: str = ""
 
     @property
     def files(self) -> tuple[SourceInfo, ...]:

@@ -147,14 +147,13 @@ def test_what_can_be_no_input_is_set_aside_and_the_rest_goes_on(tmp_path: Path) 
     put(tmp_path, "good.tif")
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("hello")
-    (tmp_path / "dicom").mkdir()
-    (tmp_path / "dicom" / "1.dcm").touch()
+    (tmp_path / "void").mkdir()
     (tmp_path / "m.csv").write_text("input,volume\n,\ngood.tif,x\nlost.nii,\na,b,c\n")
-    paths = ["missing.tif", "empty.tif", "text.tif", "dicom", "*.nii", "good.tif"]
+    paths = ["missing.tif", "empty.tif", "text.tif", "void", "*.nii", "good.tif"]
     found = list_inputs(made(tmp_path, {"paths": paths, "manifest": "m.csv"}))
     assert names(found, tmp_path) == {"good.tif": "good_labels.tif"}
     words = [
-        "missing.tif: no such file", "empty.tif: the file is empty", "text.tif: ", "dicom: ",
+        "missing.tif: no such file", "empty.tif: the file is empty", "text.tif: ", "void: ",
         "*.nii: ", "m.csv:2: the row has no input", "m.csv:3: 'x' is no volume", "lost.nii: no such",
         "m.csv:5: more values",
     ]  # fmt: skip

@@ -54,7 +54,7 @@ VOXELS = np.arange(200, dtype="<u2").tobytes()
         ("a.ecw", VOXELS, "ECW"),
         ("a.raw", VOXELS, "another file"),
         ("a.img", VOXELS, ".hdr/.img pair"),
-        ("a.dcm", bytes(128) + b"DICM" + bytes(40), "dcm2niix"),
+        ("a.dcm", bytes(128) + b"DICM" + bytes(40), "no DICOM image"),
         ("a.tif", VOXELS, "unknown format"),
         ("a.tif", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("a.tif", b"PK\x03\x04" + bytes(40), "zip"),

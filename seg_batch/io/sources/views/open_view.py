@@ -52,7 +52,7 @@ class ImageSpec:
     bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
     volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
-    the grid of a model; ``crop``: what a model that sees a crop sees of it."""
+    the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -64,6 +64,7 @@ class ImageSpec:
     offset: Numbers | None = None
     grid: GridOptions = AS_STORED
     crop: Crop = None
+    series: str | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -109,12 +110,17 @@ class ImageSpec:
     def _sources(self, path: str, staged: Path | None, alpha: AlphaOption) -> Iterator[Source]:
         """The file, or each of its volumes where these are channels."""
         try:
-            yield open_source(path, volume=self.volume, staged=staged, alpha=alpha)
+            yield self._source(path, self.volume, staged, alpha)
         except SeveralVolumesError as error:
             if not self.channels_last_axis:
                 raise
             for volume in range(error.count):
-                yield open_source(path, volume=volume, staged=staged, alpha=alpha)
+                yield self._source(path, volume, staged, alpha)
+
+    def _source(
+        self, path: str, volume: int | None, staged: Path | None, alpha: AlphaOption
+    ) -> Source:
+        return open_source(path, volume=volume, staged=staged, alpha=alpha, series=self.series)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr.axes import ZarrImage
 from seg_batch.io.sources.identity import tree_identity
 
 _MOST_BYTES = 64 << 20  # of one coordinate array

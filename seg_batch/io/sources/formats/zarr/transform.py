@@ -11,7 +11,7 @@ import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, voxel_distance
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage, all_multiscales
+from seg_batch.io.sources.formats.zarr.axes import ZarrImage, all_multiscales
 
 _IDENTITY = RasterGeoref().transform
 _APPLIED = ("scale", "translation", "identity")

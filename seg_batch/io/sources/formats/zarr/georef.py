@@ -21,9 +21,9 @@ from seg_batch.core.georef import (
     voxel_distance,
 )
 from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage
-from seg_batch.io.sources.formats.zarr_cf import cf_statement
-from seg_batch.io.sources.formats.zarr_transform import (
+from seg_batch.io.sources.formats.zarr.axes import ZarrImage
+from seg_batch.io.sources.formats.zarr.cf import cf_statement
+from seg_batch.io.sources.formats.zarr.transform import (
     axis_values,
     find_transform,
     ome_steps,

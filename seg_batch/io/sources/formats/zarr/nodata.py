@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage, multiscales
+from seg_batch.io.sources.formats.zarr.axes import ZarrImage, multiscales
 from seg_batch.io.sources.valid_mask import Nodata, stored_nodata
 
 _SAYS = {"_FillValue", "missing_value"}

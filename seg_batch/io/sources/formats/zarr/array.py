@@ -18,11 +18,11 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage, find_array
-from seg_batch.io.sources.formats.zarr_georef import find_georef
-from seg_batch.io.sources.formats.zarr_identity import zarr_identity
-from seg_batch.io.sources.formats.zarr_nodata import dtype_as_read, zarr_nodata
-from seg_batch.io.sources.formats.zarr_transform import coordinates
+from seg_batch.io.sources.formats.zarr.axes import ZarrImage, find_array
+from seg_batch.io.sources.formats.zarr.georef import find_georef
+from seg_batch.io.sources.formats.zarr.identity import zarr_identity
+from seg_batch.io.sources.formats.zarr.nodata import dtype_as_read, zarr_nodata
+from seg_batch.io.sources.formats.zarr.transform import coordinates
 from seg_batch.io.sources.naming.channel_names import (
     MOST_CHANNELS,
     NAME_ARRAYS,

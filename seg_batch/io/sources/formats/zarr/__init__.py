@@ -1,0 +1,1 @@
+"""Zarr arrays: axes, place, validity."""
