@@ -59,6 +59,7 @@ def watch(
     from seg_batch.batch.report import write
     from seg_batch.batch.watch.archive import Archive
     from seg_batch.batch.watch.loop import ArrivalRules
+    from seg_batch.batch.watch.series_arrivals import SeriesArrivals
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.batch.watch.stack_arrivals import StackArrivals
     from seg_batch.cli.display.run_table import RunTable
@@ -71,7 +72,12 @@ def watch(
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
     patterns = stack or (chosen.inputs.stack if chosen.inputs else ())
-    arrivals = StackArrivals.of(patterns)
+    arrivals = SeriesArrivals(
+        settle,
+        StackArrivals.of(patterns),
+        apart=[Path(f) for f in (chosen.outputs.folder, done_to, bad_to) if f is not None],
+        marker=marker,
+    )
     service = Service(
         archive=Archive(Path(folder).absolute(), done_to, bad_to, marker, arrivals),
         rules=ArrivalRules(settle, every, marker, once),

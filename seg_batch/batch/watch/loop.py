@@ -98,7 +98,7 @@ class HotFolder:
         """A listing, after archiving the arrivals in it that have an outcome; None while the folder
         can't be listed: a mount may come back."""
         try:
-            seen = self._archive.stack.grouped(list_arrivals(self.folder))
+            seen = self._archive.stack.grouped(self.folder, list_arrivals(self.folder))
         except InputError as error:
             self._say_once(error.message)
             return None
@@ -121,7 +121,9 @@ class HotFolder:
             if self._arrival_log.of(name, glance) is None
         }
         now = time.monotonic()
-        still = self._settling.settled(new, now)
+        settled = self._settling.settled(new, now)
+        still = [name for name in new if name in seen.still or name in settled]
+        still.sort(key=lambda name: settled.index(name) if name in settled else -1)
         self._first = min(self._first, now)
         self._waited = now - self._first > self._rules.settle_s
         lacking = {name: glance for name, (glance, _) in seen.waiting.items()}
@@ -191,6 +193,13 @@ class HotFolder:
         self._archive_arrival(outcome)
 
     def _archive_arrival(self, outcome: ArrivalOutcome) -> None:
+        if self._archive.moves(outcome):
+            beside = self._archive.stack.beside(outcome.name).items()
+            others = [self._arrival_log.of(name, glance) for name, glance in beside]
+            known = [outcome, *filter(None, others)]
+            outcome = next((one for one in known if one.fate == "failed"), outcome)
+            if None in others or not self._archive.moves(outcome):
+                return  # what is together stays together
         try:
             self._archive.finish(outcome)
         except OSError as error:

@@ -51,7 +51,7 @@ class StackArrivals:
         whole = [glance for glance in glances if glance is not None]
         return _sum(whole) if len(whole) == len(glances) else None
 
-    def grouped(self, seen: FolderListing) -> FolderListing:
+    def grouped(self, folder: Path, seen: FolderListing) -> FolderListing:
         """The same with one image for each case that is whole; what the others wait for is in ``waiting``."""
         if not self.patterns:
             return seen
@@ -66,6 +66,10 @@ class StackArrivals:
                 lacks = set(self.files(filled(self.patterns[0], case.id))).difference(names)
                 waiting[case.id] = glance, f"{case.id} waits for {' and '.join(sorted(lacks))}"
         return replace(seen, images=images, waiting=waiting)
+
+    def beside(self, name: str) -> dict[str, Glance]:
+        """Other arrivals that move with this one."""
+        return {}
 
     def markers(self, name: str, marker: str | None) -> set[str]:
         """Names of the files that may declare an arrival complete: one for it, or one for each file."""
