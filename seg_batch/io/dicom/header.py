@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -22,6 +23,8 @@ _TAGS = [
     "SeriesDescription",
     "SeriesNumber",
     "InstanceNumber",
+    "AcquisitionNumber",
+    "PatientID",
     "ImageType",
     "Manufacturer",
     "Rows",
@@ -52,7 +55,9 @@ class NotAnImageError(ValueError):
 def read_header(file: BinaryIO, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     """The facts of its series and its planes; ``NotAnImageError`` where it has none."""
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+        header = pydicom.dcmread(
+            file, stop_before_pixels=True, specific_tags=list(_TAGS), force=True
+        )
     except InvalidDicomError:
         raise NotAnImageError("not DICOM") from None
     except Exception as error:  # whatever a damaged file makes of the parser
@@ -83,6 +88,7 @@ def _facts(header: Dataset) -> SeriesFacts:
         samples=_whole(header.get("SamplesPerPixel")) or 1,
         padding=_whole(header.get("PixelPaddingValue")),
         padding_limit=_whole(header.get("PixelPaddingRangeLimit")),
+        patient=hashlib.sha256(str(header.get("PatientID", "")).encode()).hexdigest()[:16],
     )
 
 
@@ -102,6 +108,7 @@ def _slice(header: Dataset, member: Member) -> Slice:
         intercept=_number(header.get("RescaleIntercept")) or 0.0,
         bytes=member.bytes,
         stamp=member.stamp,
+        acquisition=_whole(header.get("AcquisitionNumber")),
     )
 
 

@@ -85,12 +85,18 @@ def _pixels(info: SourceInfo, values: np.ndarray) -> Pixels:
 
 
 def open_dicom(
-    path: Path, *, volume: int | None = None, staged: Path | None = None, series: str | None = None
+    path: Path,
+    *,
+    volume: int | None = None,
+    staged: Path | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> DicomSource | StagedSource:
-    """The series at ``path`` that ``series`` names, or the only one. ``staged``: what ``stage`` made of it."""
+    """The series at ``path`` that ``series`` names, or the only one. ``staged``: what ``stage`` made of it;
+    ``names``: of the only files that count."""
     if staged is not None:
         return StagedSource(_from_json(staged.with_suffix(_FACTS)), staged)
-    chosen, georef, warnings = placed(path, series_at(path, series))
+    chosen, georef, warnings = placed(path, series_at(path, series, names))
     return DicomSource(path, _info(path, chosen, georef, warnings), chosen)
 
 
@@ -126,10 +132,15 @@ def _identity(series: Series) -> dict[str, Any]:
 
 
 def stage_dicom(
-    path: Path, folder: Path, *, volume: int | None = None, series: str | None = None
+    path: Path,
+    folder: Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Path:
     """The plain copy of a series in ``folder``, made now unless it is there whole; its facts lie beside it."""
-    source = open_dicom(path, volume=volume, series=series)
+    source = open_dicom(path, volume=volume, series=series, names=names)
     info = source.info
     name = f"{shortened(path.name, _NAME_BYTES)}-{info.identity['sha256_slices'][:16]}"
     target = folder / f"{name}{_PLAIN}"
