@@ -37,6 +37,10 @@ def run(
     from seg_batch.config.workflow import read
 
     workflow, profile = read(file, settings or ()), profiling.profile
+    if workflow.dicom is not None:
+        raise PlanError(
+            f"{file} has the key dicom, and what comes over a network has no end: use segbatch watch FOLDER --workflow"
+        )
     if profile and (dry_run or workflow.steps):
         what = "a dry run predicts nothing" if dry_run else "the workflow has steps"
         raise PlanError(f"--profile is of one prediction, and {what}: leave it out")

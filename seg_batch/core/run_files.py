@@ -38,6 +38,7 @@ RECEIVING, INCOMING = f"{RUNS}-receiving", f"{RUNS}-incoming"
 JOURNAL = "journal.jsonl"
 LOG = "log.jsonl"
 ARRIVALS = "arrivals.jsonl"
+OUTBOX, SENT = "outbox", "sent.jsonl"  # what is to be sent, and what was
 WORKFLOW = "workflow.json"
 SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"

@@ -84,7 +84,7 @@ class Batches:
         return replace(
             jobs[0],
             requests={
-                key: replace(each, series=series[key].key) if key in series else each
+                key: replace(each, series=series[key].key or None) if key in series else each
                 for key, each in requests.items()
             },
             refused={key: why for job in jobs for key, why in job.refused.items()},

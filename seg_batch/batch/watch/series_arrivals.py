@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -33,7 +32,8 @@ _ZIP = ".zip"
 
 @dataclass(frozen=True)
 class SeriesArrival:
-    """A series in a hot folder. ``place``: the name of its folder or zip; ``alone``: whether it has that to itself."""
+    """A series in a hot folder. ``place``: the name of its folder or zip; ``key``: of the series there, empty for a place
+    that can't be looked into; ``alone``: whether it has that to itself."""
 
     place: str
     key: str
@@ -43,6 +43,8 @@ class SeriesArrival:
     @property
     def name(self) -> str:
         """What the arrival is called: nothing of a header gets into a path."""
+        if not self.key:
+            return self.place
         return f"{shortened(self.place, NAME_BYTES - _PLACE_BYTES)}@{_digest([self.key])[:12]}"
 
     @property
@@ -55,18 +57,21 @@ class SeriesArrival:
 class SeriesArrivals:
     """Series and, of all else, what ``stack`` says. ``apart``: folders that hold no arrivals, though they lie in the
     hot one; ``holds``: of the name of a place, why it is not whole yet (empty: it broke off); ``marker``: the ending of the file that
-    declares a place whole."""
+    declares a place whole; ``choice``: the number or UID of the only series that are taken."""
 
     def __init__(
         self,
+        folder: Path,
         settle_s: float,
         stack: StackArrivals = SINGLE_FILES,
         *,
         apart: Collection[Path] = (),
         holds: Callable[[str], str] = lambda place: "",
         marker: str | None = None,
+        choice: str | None = None,
     ) -> None:
-        self.stack, self._marker, self._holds = stack, marker, holds
+        self._folder, self._choice = folder, choice
+        self.stack, self._marker, self.holds = stack, marker, holds
         self._apart = [path.resolve() for path in apart]
         self._places, self._loose = Settling(settle_s), Settling(settle_s)
         self._looked: dict[str, tuple[Glance, dict[str, SeriesArrival], dict[str, str]]] = {}
@@ -90,7 +95,7 @@ class SeriesArrivals:
             return {}
         _, found, waiting = self._looked[series.place]
         others = {other: each.glance for other, each in found.items() if other != name}
-        return {**others, **{other: (0, 0, 0) for other in waiting}}
+        return {**others, **dict.fromkeys(waiting, (0, 0, 0))}
 
     def glance(self, folder: Path, name: str) -> Glance | None:
         if (series := self.of(name)) is None:
@@ -103,9 +108,10 @@ class SeriesArrivals:
             found, _ = self._arrivals(path)
         return found[name].glance if name in found else None
 
-    def grouped(self, folder: Path, seen: FolderListing) -> FolderListing:
+    def grouped(self, seen: FolderListing) -> FolderListing:
         """The same with the series in it."""
-        seen, gathered = self._without_loose(folder, self.stack.grouped(folder, seen))
+        folder = self._folder
+        seen, gathered = self._without_loose(folder, self.stack.grouped(seen))
         states = self._states(folder, seen)
         still = {*self._places.settled(states, time.monotonic()), *gathered}
         images, waiting, kept = dict(seen.images), dict(seen.waiting), set[str]()
@@ -136,7 +142,7 @@ class SeriesArrivals:
         note = hidden_beside(path, RECEIVING)
         if not note.exists():
             return ""
-        return self._holds(path.name) or (
+        return self.holds(path.name) or (
             f"{path.name} broke off while it was received, so slices may be missing: send it again, or remove {note}"
         )
 
@@ -149,10 +155,7 @@ class SeriesArrivals:
     ) -> dict[str, Glance]:
         """The series of a place that are whole; headers are read where it has changed."""
         if place not in self._looked or self._looked[place][0] != state:
-            try:
-                found, lacking = self._arrivals(folder / place)
-            except (InputError, OSError, zipfile.BadZipFile):
-                return {place: state}  # it is refused with the reason, as an image is
+            found, lacking = self._arrivals(folder / place)
             if not found and not lacking:
                 self._no_dicom[place] = state
             self._looked[place] = state, found, lacking
@@ -161,12 +164,21 @@ class SeriesArrivals:
         return {name: series.glance for name, series in found.items()}
 
     def _arrivals(self, path: Path) -> tuple[dict[str, SeriesArrival], dict[str, str]]:
-        """By their names the series at a path, and what others wait for."""
-        series = survey(path).series
+        """By their names the series at a path, and what others wait for. Localisers and single slices are none beside
+        others."""
+        try:
+            series = survey(path).series
+        except InputError:
+            unread = SeriesArrival(path.name, "", place_state(path) or (0, 0, 0), True)
+            return {path.name: unread}, {}  # it is refused with the reason, as an image is
         here = Counter(uid for uid, _ in {(s.facts.uid, e.file) for s in series for e in s.slices})
+        volumes = [one for one in series if not one.aside and len(one.slices) > 1] or series
+        if (choice := self._choice) is not None:
+            names = ((one, (one.key, one.facts.uid, str(one.facts.number))) for one in series)
+            volumes = [one for one, known in names if choice in known]
         found, lacking = dict[str, SeriesArrival](), dict[str, str]()
-        for one in series:
-            arrival = SeriesArrival(path.name, one.key, _glance(one), len(series) == 1)
+        for one in volumes:
+            arrival = SeriesArrival(path.name, one.key, _glance(one), len(volumes) == 1)
             if (lacks := told_instances(path, one) - here[one.facts.uid]) > 0:
                 lacking[arrival.name] = (
                     f"{arrival.name} waits for {counted(lacks, 'file')} that its header tells of"

@@ -51,7 +51,7 @@ class StackArrivals:
         whole = [glance for glance in glances if glance is not None]
         return _sum(whole) if len(whole) == len(glances) else None
 
-    def grouped(self, folder: Path, seen: FolderListing) -> FolderListing:
+    def grouped(self, seen: FolderListing) -> FolderListing:
         """The same with one image for each case that is whole; what the others wait for is in ``waiting``."""
         if not self.patterns:
             return seen

@@ -6,7 +6,6 @@ pynetdicom reads a PDU of any length that a peer announces into memory, and wait
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 import weakref
@@ -17,7 +16,9 @@ from typing import Any
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 PDU_BYTES = 1 << 17  # the longest that a peer is asked to send
-_LONGEST = 1 << 20  # what one may have nevertheless, an association request with all its contexts included
+_LONGEST = (
+    1 << 20
+)  # what one may have nevertheless, an association request with all its contexts included
 _CHUNK = 1 << 16
 _SPARE = 16  # connections that may wait to be told that there are too many
 
@@ -90,10 +91,13 @@ class GuardedSocket(AssociationSocket):
                 raise OSError("the peer sends too slowly")
         return data
 
-    def taken(self) -> None:
-        """What was received is no longer in memory."""
-        self.held.give_back(self.since)
-        self.since = 0
+    def taken(self, size: int) -> None:
+        """So many bytes of what was received are no longer in memory; all, where nothing more has come."""
+        messages = self.assoc.dimse
+        waits = messages.message is not None or not messages.msg_queue.empty()
+        gone = min(size, self.since) if waits else self.since
+        self.held.give_back(gone)
+        self.since -= gone
 
     def close(self) -> None:
         if (connection := self.socket) is not None and self._is_connected:
@@ -101,7 +105,8 @@ class GuardedSocket(AssociationSocket):
             connection.close()  # also where the peer was gone, and could not be told
         else:
             super().close()
-        self.taken()
+        gone, self.since = self.since, 0
+        self.held.give_back(gone)
 
 
 class GuardedHandler(RequestHandler):
@@ -109,8 +114,9 @@ class GuardedHandler(RequestHandler):
 
     def _create_association(self) -> Any:
         association = super()._create_association()
-        plain = association.dul.socket
-        plain.__class__ = GuardedSocket  # its maker names the class, and has announced the connection
+        plain: Any = association.dul.socket
+        # Its maker names the class, and has announced the connection.
+        plain.__class__ = GuardedSocket
         plain.guard(self.server.limits, self.server.held)
         return association
 
@@ -128,7 +134,8 @@ class GuardedServer(ThreadedAssociationServer):
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = socket.socket.accept(self.socket)
+        assert self.socket is not None
+        connection, address = self.socket.accept()
         if self.ssl_context:
             connection = self.ssl_context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
@@ -147,26 +154,3 @@ class GuardedServer(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A fault of one connection ends that one, and is nobody's to read on the terminal."""
-
-
-def server_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """TLS for what listens: each peer proves itself with a certificate of the authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    return _private(context, certificate, key, authority)
-
-
-def client_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """TLS for what connects. A certificate of the private authority is the proof, whatever the host is called."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    return _private(context, certificate, key, authority)
-
-
-def _private(
-    context: ssl.SSLContext, certificate: str, key: str, authority: str
-) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(authority)
-    context.load_cert_chain(certificate, key)
-    return context

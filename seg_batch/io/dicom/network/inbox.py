@@ -21,6 +21,7 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
@@ -57,7 +58,9 @@ class Inbox:
         self._folder, self._limits = folder, limits
         self._lock = threading.Lock()
         self._bringing: defaultdict[str, set[object]] = defaultdict(set)  # series -> associations
-        self._missing: defaultdict[str, set[str]] = defaultdict(set)  # SOP instances that were not taken
+        self._missing: defaultdict[str, set[str]] = defaultdict(
+            set
+        )  # SOP instances that were not taken
         self._cut = set[str]()
         self._sizes: dict[str, tuple[int, int]] = {}
         self._hour, self._hour_bytes = deque[tuple[float, int]](), 0
@@ -166,6 +169,11 @@ class Inbox:
                     self._missing.pop(name, None)
                     hidden_beside(self._folder / name, RECEIVING).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError):
+            self._parts.rmdir()
+
     def holds(self, name: str) -> str:
         """Why a series is not whole yet, where it is being received."""
         with self._lock:
@@ -218,7 +226,7 @@ def _head(instance: Instance) -> bytes:
     meta.MediaStorageSOPInstanceUID = UID(instance.sop_uid)
     meta.TransferSyntaxUID = UID(instance.syntax)
     meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    head = BytesIO()
+    head = DicomBytesIO()
     head.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(head, meta)
     return head.getvalue()

@@ -10,11 +10,18 @@ from typing import Any
 
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.pdu import A_RELEASE_RQ
 
-from seg_batch.config.dicom_network import AllowedPeer, DicomAddress
+from seg_batch.config.workflow.dicom_addresses import AllowedPeer, DicomAddress
 from seg_batch.core.errors import OutputError
 from seg_batch.io.dicom.network.accepted import add_contexts
-from seg_batch.io.dicom.network.guard import PDU_BYTES, GuardedHandler, GuardedServer, ReceiveLimits
+from seg_batch.io.dicom.network.guard import (
+    PDU_BYTES,
+    GuardedHandler,
+    GuardedServer,
+    GuardedSocket,
+    ReceiveLimits,
+)
 from seg_batch.io.dicom.network.inbox import NO_RESOURCES, NOT_AUTHORISED, Inbox, Instance
 
 _STOPPING_S = 30.0
@@ -62,6 +69,7 @@ class StorageSCP:
         handlers: Any = [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, self._on_echo),
+            (evt.EVT_PDU_RECV, self._on_pdu),
             (evt.EVT_RELEASED, self._on_released),
             (evt.EVT_ABORTED, self._on_end),
             (evt.EVT_CONN_CLOSE, self._on_end),
@@ -98,6 +106,7 @@ class StorageSCP:
         self._server = None
         self._entity.shutdown()
         server.server_close()
+        self.inbox.close()
 
     def _is_known(self, host: str) -> bool:
         return not self._allowed or any(one.host in ("", host) for one in self._allowed)
@@ -108,18 +117,20 @@ class StorageSCP:
         return not self._allowed or any(fits)
 
     def _on_echo(self, event: Any) -> int:
-        return 0x0000 if self._is_allowed(event.assoc) else 0x0122  # SOP class not supported for them
+        self._taken(event, 0)
+        return 0x0000 if self._is_allowed(event.assoc) else NOT_AUTHORISED
 
     def _on_store(self, event: Any) -> int:
         with self._storing:
             if self._closing:
                 return NO_RESOURCES
             self._in_hand += 1
+        size = event.request.DataSet.getbuffer().nbytes if event.request.DataSet else 0
         try:
             status = self._stored(event)
         finally:
             event.request.DataSet = None
-            event.assoc.dul.socket.taken()
+            self._taken(event, size)
             with self._done:
                 self._in_hand -= 1
                 self._done.notify_all()
@@ -139,6 +150,15 @@ class StorageSCP:
             request.DataSet,
         )
         return self.inbox.store(event.assoc, instance)
+
+    def _taken(self, event: Any, size: int) -> None:
+        if isinstance(connection := event.assoc.dul.socket, GuardedSocket):
+            connection.taken(size)
+
+    def _on_pdu(self, event: Any) -> None:
+        """A release is told here, too: after the answer to it the connection may end before that is told."""
+        if isinstance(event.pdu, A_RELEASE_RQ):
+            self.inbox.released(event.assoc)
 
     def _on_released(self, event: Any) -> None:
         self.inbox.released(event.assoc)

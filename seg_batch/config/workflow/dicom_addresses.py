@@ -49,11 +49,13 @@ type Destination = DicomAddress | WebAddress
 def parse_address(text: str) -> DicomAddress:
     """Of ``AE@HOST:PORT``; without a host: loopback. ``ValueError`` for another text."""
     title, at, place = text.rpartition("@")
-    host, colon, port = place.rpartition(":")
+    host, _, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or LOOPBACK
     plain = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= _MOST_PORTS
     if not (at and plain and _TITLE.fullmatch(title)) or any(c.isspace() for c in host):
-        raise ValueError(f"{text[:80]!r} is no DICOM address: write it like SEGBATCH@127.0.0.1:11112")
+        raise ValueError(
+            f"{text[:80]!r} is no DICOM address: write it like SEGBATCH@127.0.0.1:11112"
+        )
     return DicomAddress(title, host, int(port))
 
 
@@ -66,7 +68,9 @@ def parse_allowed(text: str) -> AllowedPeer:
         address = None
     any_title = title == "*"
     if address is None or not (any_title or _TITLE.fullmatch(title)) or (any_title and not host):
-        raise ValueError(f"{text[:80]!r} is nobody who sends: write a title like PACS, or PACS@10.0.0.7")
+        raise ValueError(
+            f"{text[:80]!r} is nobody who sends: write a title like PACS, or PACS@192.0.2.7"
+        )
     return AllowedPeer("" if any_title else title, address)
 
 
@@ -82,9 +86,13 @@ def parse_destination(text: str) -> Destination:
     except ValueError:
         host = ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        raise ValueError(f"{text[:80]!r} is no address of a DICOMweb server: write https://host/dicom-web/studies")
+        raise ValueError(
+            f"{text[:80]!r} is no address of a DICOMweb server: write https://host/dicom-web/studies"
+        )
     if parts.username or parts.password:
-        raise ValueError("an address holds no user or password, as it is logged: use the variable of the token")
+        raise ValueError(
+            "an address holds no user or password, as it is logged: use the variable of the token"
+        )
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"{text[:80]!r} would send images of patients in the clear: use https")
     return WebAddress(text.rstrip("/"))
