@@ -96,11 +96,11 @@ def _require_dicom(head: bytes) -> None:
         raise NotAnImageError("not DICOM" if head else "empty")
 
 
-def why_unfit(series: Series) -> str:
-    """Why a series makes no volume to be segmented; empty where it does."""
-    if series.aside or series.fault:
-        return series.aside or series.fault
-    if len(series.slices) == 1:
+def why_unfit(series: Series, asked: bool = False) -> str:
+    """Why a series makes no volume to be segmented; empty where it does. ``asked``: for it, even as a localiser or one slice."""
+    if series.fault or (series.aside and not asked):
+        return series.fault or series.aside
+    if len(series.slices) == 1 and not asked:
         return "one slice, where a volume is needed"
     try:
         placed("", series)
@@ -167,8 +167,8 @@ def _listed(series: Iterable[Series]) -> str:
 
 
 def _instead(seen: Survey) -> str:
-    """What is there: `` (3 not DICOM, 1 a dose)``."""
-    words = ", ".join(f"{count} {why}" for why, count in list(seen.reasons.items())[:4])
+    """What is there: `` (not DICOM: 3, a dose: 1)``."""
+    words = ", ".join(f"{why}: {count}" for why, count in list(seen.reasons.items())[:4])
     return f" ({words})" if words else ""
 
 
