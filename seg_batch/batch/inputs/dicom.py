@@ -139,7 +139,7 @@ def _counts(seen: Survey) -> str:
         one.aside or (ONE_SLICE if len(one.slices) == 1 else "a series") for one in seen.series
     )
     return ", ".join(
-        f"{count} {what}" for what, count in (words + Counter(seen.reasons)).most_common(5)
+        f"{what} ({count})" for what, count in (words + Counter(seen.reasons)).most_common(5)
     )
 
 
