@@ -21,7 +21,7 @@ from seg_batch.core.registry.formats import FORMATS, split
 from seg_batch.core.units import counted
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
 from seg_batch.io.dicom.series import Series
-from seg_batch.io.dicom.survey import Survey, named_files, survey_once, why_unfit
+from seg_batch.io.dicom.survey import Survey, is_single, named_files, survey_once, why_unfit
 from seg_batch.io.dicom.tree import holds_dicom, tree_at
 
 _UID_END = 8  # characters of a UID that tell two series with one number apart
@@ -106,7 +106,7 @@ def _specs(place: Place, seen: Survey) -> Iterator[InputSpec]:
     blank = InputSpec(place.path, place.where, volume=place.volume)
     wanted = [one for one in seen.series if _is_asked_for(one, place.series)]
     why = {one.key: why_unfit(one, place.series is not None) for one in wanted}
-    images = [one for one in wanted if place.series or not (one.aside or len(one.slices) == 1)]
+    images = [one for one in wanted if place.series or not (one.aside or is_single(one))]
     for one, spec in zip(images, _named(place, seen, images, blank), strict=True):
         yield replace(spec, error=f"{spec.key}: {why[one.key]}" if why[one.key] else None)
     for one in wanted:
@@ -136,7 +136,7 @@ def _words(one: Series) -> str:
 
 def _counts(seen: Survey) -> str:
     words = Counter(
-        one.aside or (ONE_SLICE if len(one.slices) == 1 else "a series") for one in seen.series
+        one.aside or (ONE_SLICE if is_single(one) else "a series") for one in seen.series
     )
     return ", ".join(
         f"{what} ({count})" for what, count in (words + Counter(seen.reasons)).most_common(5)
@@ -148,7 +148,7 @@ def _named(
 ) -> list[InputSpec]:
     """Each series with the folder that its files share, their names in it, and a name that tells it from the others."""
     root, is_zip = _root(place.path)
-    files = {one.key: named_files(one, seen.series) for one in images}
+    files = {one.key: named_files(one, seen) for one in images}
     folders = {
         key: os.path.commonpath([os.path.dirname(name) for name in names])
         for key, names in files.items()
