@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -20,7 +21,8 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import counted
 from seg_batch.io.dicom.decode import PixelReader
 from seg_batch.io.dicom.geometry import placed
-from seg_batch.io.dicom.one_series.checks import named
+from seg_batch.io.dicom.header import DAMAGED
+from seg_batch.io.dicom.one_series.checks import named, require_image
 from seg_batch.io.dicom.one_series.duplicates import without_duplicates
 from seg_batch.io.dicom.one_series.numbers import Numbers, numbers_of, read_as
 from seg_batch.io.dicom.one_series.volumes import Volumes, volumes_of
@@ -94,13 +96,20 @@ def open_series(path: Path, volume: int | None, series: str | None) -> DicomSour
     """The series itself."""
     tree = tree_at(path)
     found, dropped = without_duplicates(path, tree, series_at(path, series))
+    require_image(path, found)
     volumes = volumes_of(path, found)
     count = len(volumes.series)
     what = f"a series of {counted(count, 'volume')} by {volumes.by}"
     index = chosen_volume(path, what, count, volume)
     chosen, georef, warnings = placed(path, volumes.series[index])
     numbers = numbers_of(chosen)
-    told = (*_which(volumes, index), *dropped, *warnings, *numbers.warnings, *_set_aside(path))
+    told = (
+        *_which(volumes, index),
+        *dropped,
+        *warnings,
+        *numbers.warnings,
+        *_set_aside(path, found),
+    )
     return DicomSource(path, _info(path, chosen, georef, numbers, told, volumes), chosen, numbers)
 
 
@@ -112,14 +121,19 @@ def _which(volumes: Volumes, index: int) -> list[str]:
     ]
 
 
-def _set_aside(path: Path) -> list[str]:
-    """A slice at either end of a series is not missed by its neighbours: damaged files are told."""
-    damaged = [other for other in survey(path).others if other.why.startswith("damaged")]
+def _set_aside(path: Path, series: Series) -> list[str]:
+    """A slice at either end of a series is not missed by its neighbours: damaged files beside its own are told."""
+    folders = {os.path.dirname(one.file) for one in series.slices}
+    damaged = [
+        other
+        for other in survey(path).others
+        if other.why.startswith(DAMAGED) and os.path.dirname(other.file) in folders
+    ]
     if not damaged:
         return []
     return [
-        f"{counted(len(damaged), 'DICOM file')} there can't be read and may be {'a slice' if len(damaged) == 1 else 'slices'} of it: "
-        f"{damaged[0].file or 'the file'}, {damaged[0].why}"
+        f"{counted(len(damaged), 'damaged DICOM file')} beside its own, which may be of it, so that slices at its ends may be "
+        f"missing: {damaged[0].file or 'the file'}, {damaged[0].why}"
     ]
 
 
