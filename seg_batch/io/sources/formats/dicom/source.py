@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,29 +89,37 @@ def open_dicom(
     """The series at ``path`` that ``series`` names, or the only one; of several volumes in it that which ``volume`` counts
     from 0. ``staged``: what ``stage_dicom`` made of it; then nothing of the series is read again."""
     if staged is not None:
-        return staged_source(path, staged)
-    return open_series(path, volume, series)
+        return staged_source(path, staged, volume)
+    found = FoundSeries.at(path, series)
+    return found.source(chosen_volume(path, found.what, len(found.volumes.series), volume))
 
 
-def open_series(path: Path, volume: int | None, series: str | None) -> DicomSource:
-    """The series itself."""
-    tree = tree_at(path)
-    found, dropped = without_duplicates(path, tree, series_at(path, series))
-    require_image(path, found)
-    volumes = volumes_of(path, found)
-    count = len(volumes.series)
-    what = f"a series of {counted(count, 'volume')} by {volumes.by}"
-    index = chosen_volume(path, what, count, volume)
-    chosen, georef, warnings = placed(path, volumes.series[index])
-    numbers = numbers_of(chosen)
-    told = (
-        *_which(volumes, index),
-        *dropped,
-        *warnings,
-        *numbers.warnings,
-        *_set_aside(path, found),
-    )
-    return DicomSource(path, _info(path, chosen, georef, numbers, told, volumes), chosen, numbers)
+@dataclass(frozen=True)
+class FoundSeries:
+    """A series in a place, its slices in volumes. ``told``: warnings of all of them."""
+
+    path: Path
+    volumes: Volumes
+    told: tuple[str, ...]
+
+    @classmethod
+    def at(cls, path: Path, series: str | None) -> FoundSeries:
+        found, dropped = without_duplicates(path, tree_at(path), series_at(path, series))
+        require_image(path, found)
+        return cls(path, volumes_of(path, found), (*dropped, *_set_aside(path, found)))
+
+    @property
+    def what(self) -> str:
+        """All volumes, in a message."""
+        return f"a series of {counted(len(self.volumes.series), 'volume')} by {self.volumes.by}"
+
+    def source(self, index: int) -> DicomSource:
+        """The volume with this index; ``InputError`` where its slices make none."""
+        chosen, georef, warnings = placed(self.path, self.volumes.series[index])
+        numbers = numbers_of(chosen)
+        told = (*_which(self.volumes, index), *warnings, *numbers.warnings, *self.told)
+        info = _info(self.path, chosen, georef, numbers, told, self.volumes)
+        return DicomSource(self.path, info, chosen, numbers)
 
 
 def _which(volumes: Volumes, index: int) -> list[str]:
