@@ -14,12 +14,11 @@ from seg_batch.core.errors import InputError
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom, is_index
 from seg_batch.io.dicom.geometry import placed
 from seg_batch.io.dicom.grouping import Read, grouped, interned
-from seg_batch.io.dicom.header import NotAnImageError, read_header
+from seg_batch.io.dicom.header import DAMAGED, NotAnImageError, read_header
 from seg_batch.io.dicom.one_series.volumes import volumes_of
 from seg_batch.io.dicom.series import Other, Series
 from seg_batch.io.dicom.tree import ZIP, Member, Tree, tree_at
 
-DAMAGED = "damaged"  # so begins why a file can't be parsed
 _LISTED = 8  # series in a message
 _BESIDE = 2000  # files beside one that are looked at for others of its series
 

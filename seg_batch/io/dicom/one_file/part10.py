@@ -47,12 +47,13 @@ class DamagedError(ValueError):
 @dataclass(frozen=True)
 class Parsed:
     """``header``: the elements asked for. ``file``: of the data set, inflated where it was deflated; ``pixels``: where in it
-    they are, None where it has none. ``syntax``: UID of the transfer syntax."""
+    they are, None where it has none. ``syntax``: UID of the transfer syntax; ``sop_class``: as the meta header says it."""
 
     header: Dataset
     syntax: str
     file: BinaryIO
     pixels: PixelElement | None
+    sop_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ def _parsed(file: BinaryIO, tags: Sequence[int]) -> Parsed:
     implicit, little = header.original_encoding
     guessed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     guessed = guessed if little is not False else ExplicitVRBigEndian
-    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or guessed)
-    return Parsed(header, syntax, file, _pixel_element(file, little is not False))
+    meta = getattr(header, "file_meta", {})
+    syntax = str(meta.get("TransferSyntaxUID") or guessed)
+    element = _pixel_element(file, little is not False)
+    return Parsed(header, syntax, file, element, str(meta.get("MediaStorageSOPClassUID") or ""))
 
 
 def _inflated(file: BinaryIO, at: int, tags: Sequence[int]) -> Parsed:
