@@ -18,7 +18,7 @@ const rows = groups.map(group => ({
   group, status: group.dataset.status, review: "review" in group.dataset, text: group.dataset.text,
   cells: [...group.rows[0].cells].map(cell => {
     const value = cell.dataset.value;
-    return value === undefined ? cell.textContent.trim() : value === "" ? null : Number(value);
+    return value === undefined ? (find("bdi", cell) ?? cell).textContent.trim() : value === "" ? null : Number(value);
   }),
 }));
 
