@@ -92,7 +92,7 @@ def test_nobody_reads_64_digits() -> None:
     assert input_name(key, facts) == "/a/study 1/series 3 Abdomen portal#2"
     assert input_name(key) == f"/a/study 1/…{uid[-8:]}#2"
     assert input_name("/a/b.nii.gz", facts) == "/a/b.nii.gz"
-    for text in ("scan-2.1.0.tif", "10.0.0.1:8786", "v1.2.3.4.5.6.7.nii.gz", "1.2.3.4.5.6.dcm"):
+    for text in ("scan-2.1.0.tif", "v1.2.3.4.5.6.7.nii.gz", "1.2.3.4.5.6.dcm"):
         assert with_short_uids(text) == text
 
 
