@@ -27,7 +27,7 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     ``complete``: keys of inputs that are up to date; ``refused``: reasons by key; ``totals``.
     RefusedError where a run raises it."""
     require_named(workflow)
-    job = job_of(workflow, overwrite=overwrite)
+    job = job_of(workflow, overwrite=overwrite, is_dry=True)
     previous = previous_run(job)
     before = previous.complete if previous else {}
     pool = InlinePool()

@@ -117,12 +117,17 @@ def inspect(
 
 
 def verify(
-    product: Annotated[str, typer.Argument(metavar="PRODUCT")], as_json: Json = False
+    product: Annotated[str, typer.Argument(metavar="PRODUCT")],
+    deidentify: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="The table of codes by which its input is found."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Re-check a product against the report beside it."""
     from seg_batch.inference.verify import verify_product
 
-    result = verify_product(Path(product))
+    result = verify_product(Path(product), deidentify)
     show(result, itemgetter("lines"), as_json)
     raise typer.Exit(0 if result["ok"] else 3)
 

@@ -82,10 +82,14 @@ def split_output(path: Path) -> tuple[str, str]:
     return (name, ending) if ending else (path.stem, path.suffix)
 
 
-def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
+def outputs_for(
+    info: SourceInfo, output: str | Path | None, *, many: bool = False, stem: str = ""
+) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
-    ``output`` names, or ``output`` itself. The stem of several files is what their names begin with."""
-    stem, ending = image_stem([f.path for f in info.files]), formats.product_endings(info.kind)[0]
+    ``output`` names, or ``output`` itself. The stem of several files is what their names begin with;
+    ``stem``: another one."""
+    stem = stem or image_stem([f.path for f in info.files])
+    ending = formats.product_endings(info.kind)[0]
     default = named(stem, f"_labels{ending}")
     if output is None:
         return Outputs(Path.cwd() / default)

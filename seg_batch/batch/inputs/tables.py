@@ -14,6 +14,7 @@ from seg_batch.config.predict_options import band_names
 from seg_batch.config.recipe.manifest import read_images
 from seg_batch.core.errors import InputError, PlanError, WorkflowError
 from seg_batch.core.files import why_not_local
+from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
 from seg_batch.io.sources.naming.stack_names import image_stem
@@ -31,7 +32,7 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either."""
+    there is no input, and not refused either. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -45,6 +46,7 @@ class InputSpec:
     series: str | None = None
     series_files: tuple[str, ...] = ()
     left_out: str = ""
+    pseudonym: Pseudonym | None = field(default=None, compare=False)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -53,7 +55,10 @@ class InputSpec:
     @property
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
-        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file."""
+        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or
+        its code."""
+        if self.pseudonym is not None:
+            return self.pseudonym.code
         if self.error is not None and not self.more and self.series is None:
             path = self.path
         else:
@@ -65,7 +70,9 @@ class InputSpec:
 
     @property
     def named(self) -> str:
-        """The path of a file that is called as the image is."""
+        """The path of a file that is called as the image is; or as its code, in a folder called as that of its folder."""
+        if self.pseudonym is not None:
+            return os.path.join(self.pseudonym.folder, self.pseudonym.code + split(self.path)[1])
         if self.id is None and not self.more:
             return self.path
         name = (self.id or image_stem(self.files)) + split(self.path)[1]

@@ -100,11 +100,14 @@ class Formats(CheckedValue):
 
 class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
-    ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
+    ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
+    products are then called, and nothing is told of inputs; ``pictures``: whether the report has some."""
 
     folder: PathText
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
     formats: Formats = Formats()
+    deidentify: PathText | None = None
+    pictures: bool = True
 
     @model_validator(mode="before")
     @classmethod

@@ -44,7 +44,10 @@ CAME_LATER: dict[str, Any] = {
     "patch": "auto",
     "series": None,
     "dicom": [],
+    "deidentify": None,
+    "pictures": True,
 }
+NO_MATTER = ("force", "pictures")  # for products
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
 # Words, never a line for a shell.
@@ -98,6 +101,17 @@ class Workflow(CheckedValue):
         """The options of each input's plan."""
         return options_of(PredictOptions, self)
 
+    def without_pictures(self) -> Workflow:
+        """The same without quicklooks in its report."""
+        steps = tuple(
+            step.model_copy(update={"outputs": step.outputs.model_copy(update={"pictures": False})})
+            if isinstance(step, PredictStep)
+            else step
+            for step in self.steps
+        )
+        outputs = self.outputs.model_copy(update={"pictures": False})
+        return self.model_copy(update={"outputs": outputs, "steps": steps})
+
     def of_step(self, step: PredictStep) -> Workflow:
         """The workflow of this step alone: its own keys, the others from here."""
         own = {key: getattr(step, key) for key in ("inputs", "model", "options", "post", "outputs")}
@@ -120,9 +134,9 @@ class Workflow(CheckedValue):
 
 
 def _as_before(plain: Any) -> Any:
-    """Without the key that changes no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
+    """Without the keys that change no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
     if isinstance(plain, dict):
-        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key != "force"}
+        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key not in NO_MATTER}
     return [_as_before(value) for value in plain] if isinstance(plain, list) else plain
 
 

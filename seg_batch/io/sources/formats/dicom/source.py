@@ -194,6 +194,7 @@ def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, 
     return {
         "modality": facts.modality,
         "description": facts.description,
+        "number": facts.number,
         "manufacturer": facts.manufacturer,
         "transfer_syntax": facts.transfer_syntax,
         "slices": len(series.slices),
