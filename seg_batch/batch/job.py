@@ -128,6 +128,8 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         options=options if spec.bands is None else replace(options, bands=spec.bands),
         volume=spec.volume,
         overwrite=overwrite,
+        also=workflow.outputs.also,
+        also_where_possible=True,
     )
 
 
