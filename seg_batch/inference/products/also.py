@@ -53,7 +53,6 @@ def check_also(prepared: Prepared[Decisions], report: Report | None) -> None:
             )
 
 
-@spell("also")
 def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -> Report:
     """Make the further products that are asked for and not there, or of another map. The report with all that
     there are; the file beside the product has each before it is moved into place."""
@@ -62,6 +61,13 @@ def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -
     if not missing or report["status"] != "complete":
         return report
     callback.on(events.Stage("writing further products"))
+    return {**report, "also": _make(prepared, missing, report)}
+
+
+@spell("also")
+def _make(prepared: Prepared[Plan], missing: list[Path], report: Report) -> list[AlsoFacts]:
+    """All rows of further products, in the order in which they were made."""
+    outputs = prepared.outputs
     kept = read_report(outputs) or report
     tags = provenance(prepared, report["status"])
     for path in missing:
@@ -69,7 +75,7 @@ def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -
         spec = replace(label_spec(prepared, tags), like=like_of(prepared.info, form))
         with closing(open_source(outputs.product)) as source:
             kept = _made(path, form, spec, source, outputs, kept)
-    return {**report, "also": kept["also"]}
+    return kept["also"]
 
 
 def _made(
