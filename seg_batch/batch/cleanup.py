@@ -25,6 +25,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
     AREAS,
+    AREAS_BY_CLASS,
     ATTEMPT,
     ATTEMPT_BYTES,
     FACTS,
@@ -38,6 +39,7 @@ from seg_batch.core.run_files import (
     SET_ASIDE,
     STORE,
     VOLUMES,
+    VOLUMES_BY_CLASS,
     path_beside,
     shortened,
 )
@@ -50,7 +52,7 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES)
+REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS)
 
 
 def remove_leftovers(job: BatchJob) -> None:

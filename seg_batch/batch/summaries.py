@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from seg_batch.batch.journal import InputRecord
-from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
+from seg_batch.batch.journal.events import ImageFacts, InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
+from seg_batch.core.georef import VolumeGeoref
 from seg_batch.inference.measuring.time import estimate
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
@@ -24,7 +25,10 @@ from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
 from seg_batch.io.sources.areas.footprint import footprint
+from seg_batch.io.sources.protocol import SourceInfo
 
+LEAST_TILT_DEG = 0.1
+LONGEST = 64  # characters of a description, which is what DICOM allows
 WARNINGS = 5  # and 3 failures; the report beside the product has all
 # Parts of a fingerprint that differ between inputs, or may change under the same name. The others
 # are in the workflow, except for the engine, which depends on the machine.
@@ -55,7 +59,27 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "warnings": _short(list(info.warnings)),
         "fit": prepared.verdict.to_json(),
         "footprint": footprint(info.georef, info.extent),
+        "image": image_facts(info),
     }
+
+
+def image_facts(info: SourceInfo) -> ImageFacts:
+    """What people know a volume by; nothing of a raster. Of its header only what tells series apart."""
+    georef = info.georef
+    if not isinstance(georef, VolumeGeoref):
+        return {}
+    facts: ImageFacts = {
+        "slices": info.extent[0],
+        "spacing_mm": [round(size, 4) for size in reversed(georef.spacing_mm)],
+    }
+    if (tilt := georef.tilt_deg) >= LEAST_TILT_DEG:
+        facts["tilt_deg"] = round(tilt, 2)
+    for key in ("modality", "description"):
+        if text := info.facts.get(key):
+            facts[key] = str(text)[:LONGEST]  # type: ignore[literal-required]
+    if isinstance(number := info.facts.get("number"), int):
+        facts["number"] = number
+    return facts
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:

@@ -95,6 +95,15 @@ class VolumeGeoref:
         return float(abs(np.linalg.det(self.matrix[:3, :3])) * self.unit_mm**3)
 
     @property
+    def tilt_deg(self) -> float:
+        """Angle between the last axis and the normal of the planes across it; 0 unless the affine is sheared. Of CT it is
+        the tilt of the gantry."""
+        i, j, k = self.matrix[:3, :3].T
+        normal = np.cross(i, j)
+        across = float(np.linalg.norm(np.cross(normal, k)))
+        return math.degrees(math.atan2(across, abs(float(normal @ k))))
+
+    @property
     def unit_mm(self) -> float:
         """Length of one unit of the affine; an unknown unit is taken for mm, as is usual."""
         return {"meter": 1000.0, "micron": 0.001}.get(self.units, 1.0)

@@ -57,6 +57,12 @@ class Once:
         return left
 
 
+def with_short_uids(text: str, instead: str = "") -> str:
+    """The text with ``instead`` of each UID of DICOM, by default its last digits: ``…98.4711``. Its first are those of a
+    scanner."""
+    return _UID.sub(lambda uid: instead or f"\N{HORIZONTAL ELLIPSIS}{uid[0][-8:]}", text)
+
+
 def without_colours(text: str) -> str:
     """The text without the sequences that colour it on a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -73,6 +79,7 @@ def legible(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+_UID = re.compile(r"(?<![\w.])[0-2](?:\.\d+){5,}(?![\w.]*\w)")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -50,6 +50,18 @@ CHECK_EVERY_S = 0.2  # between checks that the lease is still held
 TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
 
+class ImageFacts(TypedDict, total=False):
+    """A volume, as people know it. ``spacing_mm``: along ``x, y, z``, of a DICOM series columns, rows, slices; ``tilt_deg``:
+    of the slices against their stack, where they are tilted; the others are a DICOM series' own words and numbers."""
+
+    slices: int
+    spacing_mm: list[float]
+    tilt_deg: float
+    modality: str
+    description: str
+    number: int
+
+
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
@@ -75,6 +87,7 @@ class InputFacts(TypedDict, total=False):
     warnings: list[str]
     fit: dict[str, Any]
     footprint: list[tuple[float, float]] | None
+    image: ImageFacts
 
 
 class ProductStamp(TypedDict):
