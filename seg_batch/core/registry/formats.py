@@ -41,9 +41,14 @@ class Format:
 class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
     ``holds_probabilities``: in the product itself, not beside it. ``of_format``: the format that the input must have;
-    empty: any.
+    empty: any. ``holds_labels``: the whole map is read back from it through ``open_source``, so it may be the main
+    product; else it is made with ``--also`` alone, of a main product that is finished. ``needs_store``: it is made of
+    the work store, so it is a main product alone.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part``, reads it back and compares it:
+    DamagedError where that differs. With ``--also`` there is no work store any more: ``store`` is None, ``labels`` empty,
+    and ``read`` and ``again`` read the finished main product, box by box. The image on the grid of the labels is
+    ``open_view(spec.image, spec.card).native``. The bytes follow from the main product, the image and the card. ``begin``: of
     ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
     ``prove``:
     of ``(spec, name)``, before any work: OutputError where a product can't hold the place of ``spec``; else
@@ -60,6 +65,8 @@ class ProductFormat:
     is_folder: bool = False
     holds_probabilities: bool = False
     of_format: str = ""
+    holds_labels: bool = True
+    needs_store: bool = False
 
 
 # The first that matches is taken.
@@ -79,6 +86,9 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "cog": "seg_batch.io.formats.raster:COG",
         "nifti": "seg_batch.io.formats.nifti:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
+        "sizes": "seg_batch.io.formats.tables:SIZES",
+        "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
+        "slicer": "seg_batch.io.formats.tables:SLICER",
     }
 )
 _LISTED = ("volume", "raster", "")
@@ -113,7 +123,26 @@ def split(path: str) -> tuple[str, str]:
 
 
 def products_of(kind: str) -> list[ProductFormat]:
-    return [product for product in PRODUCTS.values() if kind in product.kinds]
+    """The formats that a main product of a kind of image may have."""
+    return [
+        product for product in PRODUCTS.values() if kind in product.kinds and product.holds_labels
+    ]
+
+
+def also_of(kind: str) -> list[ProductFormat]:
+    """The formats that a further product may have, made with ``--also``."""
+    return [
+        product
+        for product in PRODUCTS.values()
+        if kind in product.kinds and not product.needs_store
+    ]
+
+
+def product_ending(name: str) -> str:
+    """The ending of the name of a product of any format, as it is written there; empty where there is none."""
+    every = (e for product in PRODUCTS.values() for e in (*product.endings, *product.aliases))
+    known = (ending for ending in every if name.lower().endswith(ending))
+    return name[len(name) - len(max(known, key=len, default="")) :]
 
 
 def product_endings(kind: str) -> tuple[str, ...]:
