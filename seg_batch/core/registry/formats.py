@@ -43,6 +43,8 @@ class ProductFormat:
     ``holds_probabilities``: in the product itself, not beside it. ``of_format``: the format that the input must have;
     empty: any.
 
+    ``is_coded``: it keeps sform and qform with their codes; else the affine alone, in mm.
+
     ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
     ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
     ``prove``:
@@ -58,6 +60,7 @@ class ProductFormat:
     begin: Callable[..., Any] | None = None
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
+    is_coded: bool = True
     holds_probabilities: bool = False
     of_format: str = ""
 
@@ -69,6 +72,8 @@ FORMATS: Registry[Format] = Registry(
         "png": "seg_batch.io.formats.raster:PNG",
         "jpeg": "seg_batch.io.formats.raster:JPEG",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
+        "nrrd": "seg_batch.io.formats.nrrd:NRRD",
+        "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
@@ -78,6 +83,9 @@ PRODUCTS: Registry[ProductFormat] = Registry(
     {
         "cog": "seg_batch.io.formats.raster:COG",
         "nifti": "seg_batch.io.formats.nifti:PRODUCT",
+        "nrrd": "seg_batch.io.formats.nrrd:PRODUCT",
+        "segments": "seg_batch.io.formats.nrrd:SEGMENTS",
+        "metaimage": "seg_batch.io.formats.metaimage:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
     }
 )
