@@ -45,6 +45,7 @@ METAIMAGE = Format(
     title="MetaImage",
     kind="volume",
     endings=(".mha", ".mhd"),
+    voxels={".mhd": (".raw", ".zraw", ".bin", ".dat", ".img")},
     matches=_matches,
     open=_open,
     stage=_stage,

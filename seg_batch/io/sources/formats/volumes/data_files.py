@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import voxel_endings
 from seg_batch.core.units import with_commas
 
 _MOST_FILES = 20_000
@@ -43,6 +44,19 @@ def data_file(path: Path, name: str) -> Path:
     if not is_file or found.resolve() == path.resolve():
         raise InputError(
             f"{path}: {plain[:200]!r}, where its voxels should lie, is no file of data; mend the header"
+        )
+    return found
+
+
+def only_data_file(path: Path, name: str) -> Path:
+    """The one file of a header; ``InputError`` where another has the header's own name: a header that was renamed with
+    its voxels names those of another image."""
+    found = data_file(path, name)
+    own = [path.with_name(path.stem + ending) for ending in voxel_endings(path.suffix)]
+    if found not in own and (other := next((file for file in own if file.exists()), None)):
+        raise InputError(
+            f"{path}: its header names {found.name[:200]!r} for its voxels, and {other.name[:200]!r} lies beside it: one of the "
+            "two was renamed; correct the name in the header, or move the file that is not meant away"
         )
     return found
 

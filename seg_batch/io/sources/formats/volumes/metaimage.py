@@ -11,9 +11,9 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.io.sources.formats.volumes.data_files import (
-    data_file,
     listed_files,
     numbered_names,
+    only_data_file,
 )
 from seg_batch.io.sources.formats.volumes.header_text import (
     HEADER_BYTES,
@@ -137,7 +137,7 @@ def _files(header: MetaHeader) -> tuple[Path, ...]:
         return listed_files(path, header.names)
     if (names := numbered_names(path, name)) is not None:
         return listed_files(path, names)
-    return (data_file(path, name),)
+    return (only_data_file(path, name),)
 
 
 def _data(header: MetaHeader, files: tuple[Path, ...]) -> tuple[Encoding, int]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.formats.volumes.data_files import (
-    data_file,
     listed_files,
     numbered_names,
+    only_data_file,
 )
 from seg_batch.io.sources.formats.volumes.header_text import (
     HEADER_BYTES,
@@ -185,7 +185,7 @@ def _files(header: NrrdHeader) -> tuple[Path, ...]:
         return listed_files(path, [line for line in header.names if line])
     if (names := numbered_names(path, name)) is not None:
         return listed_files(path, names)
-    return (data_file(path, name),)
+    return (only_data_file(path, name),)
 
 
 def _offsets(header: NrrdHeader, files: tuple[Path, ...], encoding: Encoding) -> tuple[int, int]:
