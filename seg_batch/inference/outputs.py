@@ -77,7 +77,9 @@ class Outputs:
     def probabilities(self) -> Path:
         """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
         name, end = split_output(self.product)
-        return self.product.with_name(named(name, PROBABILITIES + end))
+        return self.product.with_name(
+            named(name, PROBABILITIES + formats.probabilities_ending(end))
+        )
 
 
 def split_output(path: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
@@ -18,8 +19,14 @@ from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
+from seg_batch.core.errors import InputError
 from seg_batch.core.files import why_not_local
-from seg_batch.core.registry.formats import names_folder, split
+from seg_batch.core.registry.formats import (
+    names_folder,
+    probabilities_ending,
+    shared_endings,
+    split,
+)
 from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
@@ -32,6 +39,7 @@ from seg_batch.core.run_files import (
     named,
     shortened,
 )
+from seg_batch.io.sources.detect import detect
 
 _UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
@@ -214,12 +222,21 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
                 heappush(links if os.path.islink(path) else plain, f"{path}/")
 
 
+def _is_one_inside(path: str) -> bool:
+    """Whether the first bytes of a file are those of an image: other kinds of files have its ending, too."""
+    with suppress(InputError):
+        return bool(detect(path))
+    return False
+
+
 def _is_image(path: str) -> bool:
     """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file
     that can't be opened, like a dangling link, counts as an image, which will be refused."""
     name = os.path.basename(path)
-    if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
+    if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
+    if not split(name)[1]:
+        return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False
     return names_folder(name.lower()) or not os.path.isdir(path)
@@ -259,7 +276,7 @@ def with_probabilities(product: str) -> str:
     """The path of the probabilities beside a product."""
     folder, name = os.path.split(product)
     stem, ending = split(name)
-    return os.path.join(folder, named(stem, PROBABILITIES + ending))
+    return os.path.join(folder, named(stem, PROBABILITIES + probabilities_ending(ending)))
 
 
 def _report(path: str) -> dict[str, Any] | None:
