@@ -145,7 +145,8 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
-    info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
+    proven = prove_place(info, outputs.product, request.image())
+    info = replace(info, warnings=(*info.warnings, *proven))
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
@@ -250,6 +251,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),

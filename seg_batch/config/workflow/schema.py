@@ -43,6 +43,7 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
     "series": None,
+    "seg": "labelmap",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}

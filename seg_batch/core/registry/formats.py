@@ -40,8 +40,8 @@ class Format:
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
-    ``holds_probabilities``: in the product itself, not beside it. ``of_format``: the format that the input must have;
-    empty: any.
+    ``holds_probabilities``: in the product itself, not beside it; ``probabilities_as``: the format of those beside it, where
+    that is another. ``of_format``: the format that the input must have; empty: any.
 
     ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
     ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
@@ -60,6 +60,7 @@ class ProductFormat:
     is_folder: bool = False
     holds_probabilities: bool = False
     of_format: str = ""
+    probabilities_as: str = ""
 
 
 # The first that matches is taken.
@@ -70,6 +71,7 @@ FORMATS: Registry[Format] = Registry(
         "jpeg": "seg_batch.io.formats.raster:JPEG",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
 )
@@ -79,6 +81,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "cog": "seg_batch.io.formats.raster:COG",
         "nifti": "seg_batch.io.formats.nifti:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
     }
 )
 _LISTED = ("volume", "raster", "")
@@ -125,3 +128,11 @@ def holds_probabilities(name: str) -> bool:
     """Whether a product of this name holds its probabilities itself."""
     inside = (product for product in PRODUCTS.values() if product.holds_probabilities)
     return any(name.endswith(product.endings) for product in inside)
+
+
+def probabilities_ending(name: str) -> str | None:
+    """The ending of the probabilities beside a product of this name, where it is another than the product's."""
+    for product in PRODUCTS.values():
+        if product.probabilities_as and name.lower().endswith(product.endings):
+            return PRODUCTS[product.probabilities_as].endings[0]
+    return None

@@ -84,6 +84,8 @@ class Export:
             like=like_of(info, format_of(outputs.product, info.kind)),
             with_probabilities=plan.probabilities,
             image=prepared.request.image(),
+            background=prepared.model.card.background,
+            seg=prepared.request.options.seg,
         )
         specs = {}
         if plan.probabilities and not holds_probabilities(outputs.product.name):

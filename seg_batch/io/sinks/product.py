@@ -16,7 +16,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import files_in, translate_os_errors
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
-from seg_batch.core.registry.formats import PRODUCTS, ProductFormat, products_of
+from seg_batch.core.registry.formats import FORMATS, PRODUCTS, ProductFormat, products_of
 from seg_batch.io.sinks.early import EarlyProduct
 from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace, require_writable
@@ -26,6 +26,7 @@ from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.constant import is_constant, value_of
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
@@ -63,11 +64,18 @@ def check_output(path: Path, kind: str) -> None:
     require_writable(path.parent)
 
 
-def prove_place(info: SourceInfo, path: Path) -> list[str]:
+def prove_place(info: SourceInfo, path: Path, image: ImageSpec | None = None) -> list[str]:
     """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
     tried; lines about how it does where that matters to the user."""
     form = PRODUCTS[format_of(path, info.kind)]
-    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like_of(info, form.name))
+    if form.of_format and any(file.format != form.of_format for file in info.files):
+        others = (e for p in products_of(info.kind) if not p.of_format for e in p.endings)
+        raise OutputError(
+            f"{path.name}: there is no {form.endings[0]} of {info.path}, which is no "
+            f"{FORMATS[form.of_format].title} series that it could refer to: name it {', '.join(others)}"
+        )
+    like = like_of(info, form.name)
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like, image=image)
     return form.prove(spec, path.name)
 
 

@@ -37,7 +37,7 @@ class DicomSource:
     """One series; ``read`` gives ``(z, y, x, 1)``. Slices are decoded as they are read."""
 
     def __init__(self, path: Path, info: SourceInfo, series: Series) -> None:
-        self.info, self._tree, self._series = info, tree_at(path), series
+        self.info, self.series, self._tree = info, series, tree_at(path)
         self._lock, self._held = threading.Lock(), OrderedDict[int, np.ndarray]()
 
     def read(self, box: Box) -> Pixels:
@@ -54,7 +54,7 @@ class DicomSource:
     def _slice(self, k: int) -> np.ndarray:
         with self._lock:
             if k not in self._held:
-                self._held[k] = np.asarray(stored_pixels(self._tree, self._series.slices[k]))
+                self._held[k] = np.asarray(stored_pixels(self._tree, self.series.slices[k]))
                 if len(self._held) > _HELD:
                     self._held.popitem(last=False)
             return self._held[k]
