@@ -75,7 +75,8 @@ class Outputs:
 
     @property
     def probabilities(self) -> Path:
-        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
+        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself, beside a format that can't they
+        are in another."""
         name, end = split_output(self.product)
         return self.product.with_name(
             named(name, PROBABILITIES + formats.probabilities_ending(end))

@@ -163,7 +163,9 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
         info = replace(view.native.info, warnings=warnings)
-    placed = prove_place(info, outputs.product, format_of(outputs.product, info.kind))
+    placed = prove_place(
+        info, outputs.product, format_of(outputs.product, info.kind), request.image()
+    )
     info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
 
@@ -199,7 +201,7 @@ def _outputs(request: Request, info: SourceInfo) -> tuple[Outputs, list[str]]:
     possible, left_out = [], []
     for path in outputs.also:
         try:
-            prove_place(info, path, also_format_of(path, info.kind))
+            prove_place(info, path, also_format_of(path, info.kind), request.image())
             possible.append(path)
         except OutputError as error:
             if not request.also_where_possible:
@@ -309,6 +311,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),

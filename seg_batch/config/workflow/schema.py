@@ -49,6 +49,7 @@ CAME_LATER: dict[str, Any] = {
     "deidentify": None,
     "pictures": True,
     "also": [],
+    "seg": "labelmap",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
