@@ -24,6 +24,7 @@ from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
+from seg_batch.batch.watch.network import open_outbox, receiving
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
@@ -105,6 +106,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
             log.write("warning", "watch", told(text))
             say(told(text))
 
+        outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
         if line := taken_over_line(lease):
             noted(line)
         arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS, service.codes)))
@@ -135,10 +137,15 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
             callback.on(events.Idle(told(status)))
 
         watch = HotFolder(
-            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle
+            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle, outbox.add
         )
         log.write("info", "begun", told(f"watching {service.archive.folder}"))
-        status = watch.run(stop.asked)
+        with receiving(service.archive, service.workflow.dicom, noted):
+            status = watch.run(stop.asked)
+        outbox.drain(stop.asked)
+        if outbox.unsent:
+            noted(outbox.left())
+            status = Exit.PARTIAL if status == Exit.COMPLETE else status
         log.write("info", "ended", stop.why, status=status)
         return Exit.STOPPED if stop.fault else status
 
