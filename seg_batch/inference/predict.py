@@ -37,17 +37,17 @@ from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.measuring.disk import require_disk
-from seg_batch.inference.measuring.memory import METER
-from seg_batch.inference.measuring.profile import profiled
-from seg_batch.inference.measuring.time import is_alone, remember
-from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.deidentify import (
     known_as,
     leaving_no_copy,
     one_pseudonym,
     told_report,
 )
+from seg_batch.inference.measuring.disk import require_disk
+from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.profile import profiled
+from seg_batch.inference.measuring.time import is_alone, remember
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.products.export import Export

@@ -17,6 +17,7 @@ from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -35,7 +36,6 @@ from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
@@ -116,6 +116,11 @@ class Prepared[P: Decisions]:
     plan: P
     outputs: Outputs
     verdict: Verdict
+
+    @property
+    def called(self) -> str:
+        """The input in messages."""
+        return self.request.pseudonym.code if self.request.pseudonym else self.info.path
 
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
