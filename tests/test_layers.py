@@ -53,7 +53,7 @@ INSIDE: dict[str, list[str]] = {
         "card_file recipe",
         "workflow",
     ],
-    "io": ["dicom archive", "sources pictures html", "sinks", "formats"],
+    "io": ["dicom archive", "sources pictures html", "quicklook", "sheet", "sinks", "formats"],
     "inference": [
         "probe postprocess sliding_window",
         "bundles costs",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
@@ -20,17 +21,21 @@ from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.inference.deidentify import require_untold
+from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.open_view import ImageSpec
 
 
 @dataclass(frozen=True)
 class Listing:
     """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys;
-    ``refused``: the reason in one line by key."""
+    ``refused``: the reason in one line by key. ``left_out``: a line for each series and for the files
+    that are no inputs, nor refused."""
 
     specs: tuple[InputSpec, ...]
     refused: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
 def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
@@ -40,13 +45,17 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
+    left_out: dict[str, None] = {}
     for spec in expand_inputs(workflow.inputs):
-        specs.setdefault(spec.identity, spec)
+        if spec.left_out:
+            left_out[f"{spec.path}: {spec.left_out}"] = None
+        else:
+            specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
     known = with_codes(workflow, list(specs.values()), is_dry=is_dry)
     for index, spec in enumerate(known, start=1):
         listing.take(spec, index)
-    return listing.apart()
+    return replace(listing.apart(), left_out=tuple(left_out))
 
 
 def with_codes(
@@ -142,7 +151,8 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        return [output, *([with_probabilities(output)] if beside else [])]
+        also = also_paths(self.outputs.also, Path(output), image_stem(spec.files))
+        return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
@@ -170,6 +180,8 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
 
 def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
+    if spec.series_files:
+        return "volume"
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()

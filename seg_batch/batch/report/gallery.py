@@ -25,6 +25,7 @@ from seg_batch.io.sources.protocol import one_line
 MOST = 60
 SLOWEST = 10
 NOT_COMPLETE = 30
+TO_REVIEW, ODD = 20, 10
 BYTES = 6 << 20  # of pictures; base64 takes a third more in the page
 SECONDS = 180.0
 MEASURED = 8  # inputs of those that share a window
@@ -50,8 +51,9 @@ class Gallery:
 
 
 def gallery(facts: RunReport, table: str | None = None) -> Gallery:
-    """Pictures of inputs that are not complete, then the slowest, then the others in order. ``table``: that of the codes of
-    inputs that are not to be known; without it these are shown by their labels alone."""
+    """Pictures of inputs that are not complete or to review, then of odd sizes, then the slowest, then the others in
+    order. ``table``: that of the codes of inputs that are not to be known; without it these are shown by their labels
+    alone."""
     led_back = LedBack.by(table)
     rows = {row["input"]: row for row in facts["inputs"]}
     drawable = [
@@ -92,6 +94,8 @@ def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
     """Keys in order of interest, each once, ``MOST`` in total."""
     wanted = [r["input"] for r in drawable if r["status"] != "complete"][:NOT_COMPLETE]
     known = {row["input"] for row in drawable}
+    wanted += [r["input"] for r in drawable if r["review"]][:TO_REVIEW]
+    wanted += [r["input"] for r in drawable if r["odd_sizes"]][:ODD]
     wanted += [key for key in facts["slowest"][:SLOWEST] if key in known]
     wanted += [r["input"] for r in drawable]
     yield from list(dict.fromkeys(wanted))[:MOST]

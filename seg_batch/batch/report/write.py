@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from seg_batch.batch.journal import Journal
+from seg_batch.batch.report.for_machines.junit import junit
+from seg_batch.batch.report.for_machines.prometheus import metrics
 from seg_batch.batch.report.gallery import Gallery, gallery
 from seg_batch.batch.report.history import history_of
 from seg_batch.batch.report.html_page import run_page
-from seg_batch.batch.report.junit import junit
-from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.report.sizes import size_tables
 from seg_batch.batch.report.steps import steps_of, with_all_steps

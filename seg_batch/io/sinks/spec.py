@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.config.card import ClassInfo
+from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
@@ -57,7 +57,8 @@ class ProductSpec:
     ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
-    product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place."""
+    product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
+    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels."""
 
     extent: Shape
     dtype: str
@@ -71,6 +72,7 @@ class ProductSpec:
     with_probabilities: bool = True
     side_file: str = ""
     image: ImageSpec | None = None
+    card: ModelCard | None = None
 
     @property
     def bands(self) -> int:
