@@ -87,6 +87,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "nifti": "seg_batch.io.formats.nifti:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
         "sizes": "seg_batch.io.formats.tables:SIZES",
+        "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
     }
