@@ -99,7 +99,8 @@ def write_quarantined(job: BatchJob) -> None:
         named = key in job.requests or key in job.refused
         if named and record.status in (REFUSED, FAILED, PARTIAL):
             files = job.requests[key].files if key in job.requests else files_of_key(key)
-            listed = _listed(STACKED.join(files))
+            hides = bool(job.workflow["outputs"].get("deidentify"))
+            listed = key if hides else _listed(STACKED.join(files))
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

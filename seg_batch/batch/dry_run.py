@@ -28,7 +28,7 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     ``complete``: keys of inputs that are up to date; ``refused``: reasons by key; ``totals``.
     RefusedError where a run raises it."""
     require_named(workflow)
-    job = job_of(workflow, overwrite=overwrite)
+    job = job_of(workflow, overwrite=overwrite, is_dry=True)
     previous = previous_run(job)
     before = previous.complete if previous else {}
     pool = InlinePool()
@@ -48,6 +48,7 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
         "inputs": inputs,
         "complete": sorted(done),
         "refused": {**job.refused, **refused},
+        "left_out": list(job.left_out),
         "totals": _totals(workflow, job, list(inputs.values())),
     }
 
@@ -102,6 +103,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
+    lines += [f"left out  {visible(line)}" for line in plan["left_out"]]
     for key, facts in plan["inputs"].items():
         reasons = Verdict.from_json(facts.get("fit") or {"findings": []}).lines
         lines += [f"to review  {visible(about(key, line))}" for line in reasons]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seg_batch.cli.options import Quiet, stopped
+from seg_batch.cli.options import Pictures, Quiet, stopped
 from seg_batch.cli.predict import Overwrite
 from seg_batch.config.options import unset_options
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
@@ -52,6 +52,7 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="End when nothing is left to do, as cron wants it.")
     ] = False,
+    pictures: Pictures = True,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -70,6 +71,7 @@ def watch(
         require_local_output(target)
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
+    chosen = chosen if pictures else chosen.without_pictures()
     patterns = stack or (chosen.inputs.stack if chosen.inputs else ())
     arrivals = StackArrivals.of(patterns)
     service = Service(

@@ -234,6 +234,13 @@ class RequestArguments:
         "Bundle by name or path, or probe; repeatable: probabilities are averaged.",
         key="model",
     )
+    deidentify: str | None = option(
+        None,
+        "Name products by codes and tell nothing of the inputs; TABLE leads from codes back.",
+        metavar="TABLE",
+        text="path",
+        key="outputs.deidentify",
+    )
     cluster: str = option("auto", CLUSTERS, key="cluster")
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
     series: str | None = option(

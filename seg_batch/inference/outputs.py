@@ -77,7 +77,9 @@ class Outputs:
     def probabilities(self) -> Path:
         """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
         name, end = split_output(self.product)
-        return self.product.with_name(named(name, PROBABILITIES + end))
+        return self.product.with_name(
+            named(name, PROBABILITIES + formats.probabilities_ending(end))
+        )
 
 
 def split_output(path: Path) -> tuple[str, str]:
@@ -92,10 +94,12 @@ def outputs_for(
     *,
     many: bool = False,
     also: tuple[str, ...] = (),
+    stem: str = "",
 ) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
-    ``output`` names, or ``output`` itself. The stem of several files is what their names begin with."""
-    stem = image_stem([f.path for f in info.files])
+    ``output`` names, or ``output`` itself. The stem of several files is what their names begin with;
+    ``stem``: another one."""
+    stem = stem or image_stem([f.path for f in info.files])
     outputs = _product_of(stem, info.kind, output, many)
     return replace(outputs, also=also_paths(also, outputs.product, stem, many))
 

@@ -155,6 +155,7 @@ class Report(WorkFacts):
     geometry: dict[str, Any]
     source: SourceFacts
     fit: NotRequired[dict[str, Any]]
+    deidentified: NotRequired[bool]
     review: NotRequired[list[str]]
     executor: str
     machine: dict[str, int]

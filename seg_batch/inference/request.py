@@ -15,6 +15,9 @@ from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError, OutputError, SegbatchError
+from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
+from seg_batch.core.privacy.silence import quiet_libraries
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -43,6 +46,10 @@ from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
+OF_PATIENTS = (
+    "holds the patient's name, the UIDs and the dates of its series, as such files are meant to: it is not "
+    "de-identified"
+)
 OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
 ModelLike = OneModel | Sequence[OneModel] | None
 
@@ -52,9 +59,10 @@ class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
     alpha for each file, once it is settled; else that of the options. ``crop``: what a model that sees a crop sees, once it
-    is found. ``verdict``: of a look that was taken. ``profile``: it ends with
-    an event ``Profiled``. ``also``: the names of further products (``outputs.also_paths``); ``also_where_possible``: they
-    are for many inputs, and those that can't be made of this one are left out, with a warning."""
+    is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
+    an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
+    products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
+    one are left out, with a warning."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -63,6 +71,7 @@ class Request:
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     series: str | None = None
+    series_files: tuple[str, ...] = ()
     overwrite: bool = False
     keep_store: bool = False
     many: bool = False
@@ -74,13 +83,14 @@ class Request:
     memory_asked: int | None = None
     verdict: Verdict | None = None
     crop: Crop = "find"
+    pseudonym: Pseudonym | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         return (self.input,) if isinstance(self.input, str) else self.input
 
     def __str__(self) -> str:
-        return ", ".join(self.files)
+        return self.pseudonym.code if self.pseudonym else ", ".join(self.files)
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
@@ -97,6 +107,7 @@ class Request:
             grid=options.grid,
             crop=self.crop,
             series=self.series,
+            series_files=self.series_files,
         )
 
 
@@ -120,6 +131,11 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
     the corners, writes nothing. ``InputError`` for an input that does not fit."""
+    with hushed(request.pseudonym), quiet_libraries(request.pseudonym is not None):
+        return told(_prepared(request))
+
+
+def _prepared(request: Request) -> Prepared[DraftPlan]:
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
@@ -152,10 +168,34 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
+def told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
+    """The same with what is said of an input that is not to be known as it may be told."""
+    request, info = prepared.request, prepared.info
+    if request.pseudonym is None:
+        return prepared
+    words = (text for card in prepared.model.cards for text in words_of(card))
+    pseudonym = request.pseudonym.with_public((*prepared.model.names, *words))
+    product = PRODUCTS[format_of(prepared.outputs.product, info.kind)]
+    held = (f"{prepared.outputs.product} {OF_PATIENTS}",) if product.of_format else ()
+    warnings = (*map(pseudonym.told, info.warnings), *held)
+    return replace(
+        prepared,
+        request=replace(request, pseudonym=pseudonym),
+        info=replace(info, warnings=warnings),
+        verdict=Verdict.from_json(pseudonym.told_of(prepared.verdict.to_json())),
+    )
+
+
+def words_of(card: ModelCard) -> tuple[str, ...]:
+    """The names that a card gives: of the model, its channels and its classes."""
+    return (card.name, *(card.channel_names or ()), *(each.name for each in card.classes))
+
+
 def _outputs(request: Request, info: SourceInfo) -> tuple[Outputs, list[str]]:
     """The paths, and a line for each further product that can't be made of this input and is left out.
     OutputError where nothing may be left out."""
-    outputs = outputs_for(info, request.output, many=request.many, also=request.also)
+    stem = request.pseudonym.code if request.pseudonym else ""
+    outputs = outputs_for(info, request.output, many=request.many, also=request.also, stem=stem)
     possible, left_out = [], []
     for path in outputs.also:
         try:
@@ -259,10 +299,10 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
         for member in model.all
     ]
+    series = {"series": info.series} if info.series else {}
     return {
-        "input": info.identity,
+        **identity_of(request, info.identity, series),
         "volume": request.volume,
-        **({"series": info.series} if info.series else {}),
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
@@ -274,6 +314,16 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
         **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
+
+
+def identity_of(
+    request: Request, identity: dict[str, Any], series: dict[str, str]
+) -> dict[str, Any]:
+    """The input as a fingerprint names it: by its digests and its dates, or where it is not to be known by a digest of those
+    with a secret key."""
+    if request.pseudonym is None:
+        return {"input": identity, **series}
+    return {"input": request.pseudonym.sealed([identity, series.get("series", "")])}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:

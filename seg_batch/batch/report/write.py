@@ -41,7 +41,11 @@ def write(folder: str | Path) -> RunReport:
     if workflow.get("steps"):
         facts["steps"] = steps_of(history, workflow, facts["inputs"], folder)
         facts["workers"] = []
-    pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
+    outputs = workflow.get("outputs") or {}
+    if facts["steps"] or outputs.get("pictures") is False:
+        pictures = Gallery((), 0)
+    else:
+        pictures = gallery(facts, outputs.get("deidentify"))
     # Files for machines first: drawing and writing the page takes longest.
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     write_bytes(folder / JUNIT, junit(facts))

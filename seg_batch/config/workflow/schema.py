@@ -29,7 +29,7 @@ from seg_batch.core.run_files import RUNS
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Of these, keys that no map depends on: a run goes on with others.
-NO_MAP = ("force", "also")
+NO_MAP = ("force", "also", "pictures")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
@@ -45,6 +45,9 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
     "series": None,
+    "dicom": [],
+    "deidentify": None,
+    "pictures": True,
     "also": [],
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
@@ -99,6 +102,17 @@ class Workflow(CheckedValue):
     def plan_options(self) -> PredictOptions:
         """The options of each input's plan."""
         return options_of(PredictOptions, self)
+
+    def without_pictures(self) -> Workflow:
+        """The same without quicklooks in its report."""
+        steps = tuple(
+            step.model_copy(update={"outputs": step.outputs.model_copy(update={"pictures": False})})
+            if isinstance(step, PredictStep)
+            else step
+            for step in self.steps
+        )
+        outputs = self.outputs.model_copy(update={"pictures": False})
+        return self.model_copy(update={"outputs": outputs, "steps": steps})
 
     def of_step(self, step: PredictStep) -> Workflow:
         """The workflow of this step alone: its own keys, the others from here."""

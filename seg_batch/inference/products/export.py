@@ -99,7 +99,8 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
 
 def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     """The tags of a product: how it was made."""
-    model = prepared.model
+    model, pseudonym = prepared.model, prepared.request.pseudonym
+    names = [pseudonym.code] if pseudonym else [Path(f.path).name for f in prepared.info.files]
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
         "SEGBATCH_MODEL": _together(model.names),
@@ -107,7 +108,7 @@ def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
         "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
         "SEGBATCH_SCALE": scale_by_hand(prepared.info),
-        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
+        "SEGBATCH_INPUT": visible(", ".join(names)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": status,

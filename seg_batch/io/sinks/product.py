@@ -249,6 +249,8 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
         from seg_batch.io.sinks.cog.check import place_changes
 
         return place_changes(expected, actual, extent)
+    if isinstance(expected, VolumeGeoref) and not PRODUCTS[format_of(path, "volume")].is_coded:
+        expected = expected.uncoded()
     changes = georef_differences(expected, actual, _FLOAT32)
     if isinstance(expected, VolumeGeoref) and not (expected.sform_code or expected.qform_code):
         coded = replace(expected, sform=expected.affine, sform_code=1)
