@@ -51,8 +51,8 @@ class Lettering:
     ) -> None:
         """``edge``: a dark one, to be legible on any picture; ``quiet``: smaller and grey."""
         font, ink = (_font(SMALL), QUIET) if quiet else (_font(SIZE), INK)
-        around = {"stroke_width": 2, "stroke_fill": (0, 0, 0)} if edge else {}
-        self._draw.text(place, text, ink, font, anchor=anchor, **around)
+        around = 2 if edge else 0
+        self._draw.text(place, text, ink, font, anchor, stroke_width=around, stroke_fill=(0, 0, 0))
 
     def swatch(self, colour: tuple[int, int, int], place: tuple[float, float], side: int) -> None:
         """A square whose left side begins at ``place``."""

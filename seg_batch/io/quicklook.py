@@ -71,12 +71,12 @@ def seen(source: Source) -> View:
     return View(source, Axes(SEEN))
 
 
-def open_seen(image: ImageSpec, opened: ExitStack, limit: int | None = LARGEST_VOXELS) -> Source:
-    """The image as it is looked at, closed with ``opened``. ``InputError`` for a file too large to be read; ``limit``: in
-    voxels, None: it is read however long it takes."""
+def open_seen(image: ImageSpec, opened: ExitStack, *, any_size: bool = False) -> Source:
+    """The image as it is looked at, closed with ``opened``. ``InputError`` for a file too large to be read, unless
+    it may have ``any_size`` and take its time."""
     view = opened.enter_context(open_view(image, Axes(SEEN)))
     info = view.file.info
-    if limit is not None and info.voxels > limit and not info.facts.get("overviews"):
+    if not any_size and info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
     return view.native if view.identity else view  # the native source has overviews

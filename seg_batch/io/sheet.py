@@ -47,7 +47,9 @@ def _panel(plane: Plane, scale: float, opacity: float) -> np.ndarray:
     shape = tuple(min(MOST, max(LEAST, round(side))) for side in sides)
     out = np.zeros((*shape, 3), np.uint8)
     if plane.image is not None:
-        resized = Image.fromarray(plane.image).resize(shape[::-1], Image.Resampling.BICUBIC)
+        resized = Image.fromarray(plane.image).resize(
+            (shape[1], shape[0]), Image.Resampling.BICUBIC
+        )
         out = np.asarray(resized)
     if plane.labels is not None:
         out = _labelled(out, _nearest(plane.labels, shape), 1.0 if plane.image is None else opacity)

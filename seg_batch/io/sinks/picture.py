@@ -62,7 +62,7 @@ def write_picture(part: Path, spec: ProductSpec, read: Read) -> None:
     palette = _palette(spec)
     with ExitStack() as opened:
         assert spec.image is not None
-        image = open_seen(spec.image, opened, limit=None)
+        image = open_seen(spec.image, opened, any_size=True)
         labels = opened.enter_context(seen(_Map.of(spec, read)))
         channels = spec.card.channel_names if spec.card is not None else None
         rank = len(spec.extent)
