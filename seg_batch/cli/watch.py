@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seg_batch.cli.options import Quiet, stopped
+from seg_batch.cli.options import Pictures, Quiet, stopped
 from seg_batch.cli.predict import Overwrite
 from seg_batch.config.options import unset_options
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
@@ -76,6 +76,7 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="End when nothing is left to do, as cron wants it.")
     ] = False,
+    pictures: Pictures = True,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,6 +97,7 @@ def watch(
         require_local_output(target)
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
+    chosen = chosen if pictures else chosen.without_pictures()
     network = {"listen": listen_dicom, "allow": allow, "send_to": send_to, "tls": dicom_tls}
     chosen = with_network(chosen, {**network, "plain": dicom_plain})
     if marker is not None and chosen.dicom and chosen.dicom.listen:

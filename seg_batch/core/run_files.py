@@ -44,6 +44,7 @@ SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"
 JUNIT, METRICS = "report.xml", "metrics.prom"
 AREAS, VOLUMES = "areas.csv", "volumes.csv"
+AREAS_BY_CLASS, VOLUMES_BY_CLASS = "areas_by_class.csv", "volumes_by_class.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.
 CARD = "card.json"

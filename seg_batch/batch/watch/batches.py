@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seg_batch.batch.inputs.listing import with_codes
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.job import BatchJob, job_of
 from seg_batch.batch.journal import Journal, State, fold
@@ -56,7 +57,8 @@ class Batches:
         was stopped, and is to be submitted again."""
         job = self._job(inputs, overwrite or self._overwrite)
         ends = _Ends()
-        with RunLog(job.folder / LOG) as log, recording(log):
+        hides = self._workflow.outputs.deidentify is not None
+        with RunLog(job.folder / LOG, hides=hides) as log, recording(log):
             self._log = log
             try:
                 outcome = run_job(
@@ -94,11 +96,13 @@ class Batches:
         workflow = self._workflow
         volume = workflow.inputs.volume if workflow.inputs else None
         specs = {key: self._spec(path, volume) for key, path in inputs.items()}
-        keys = {spec.key: key for key, spec in specs.items()}
         cases = tuple(InputCase(image=spec.files, id=spec.id) for spec in specs.values())
         day = time.strftime("%Y-%m-%d")
         settings = InputSettings(cases=cases, volume=volume)
-        job = job_of(workflow.model_copy(update={"inputs": settings}), overwrite=overwrite)
+        batch = workflow.model_copy(update={"inputs": settings})
+        known = with_codes(batch, list(specs.values()), is_dry=True)
+        keys = {spec.key: key for key, spec in zip(specs, known, strict=True)}
+        job = job_of(batch, overwrite=overwrite)
         return replace(
             job,
             folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),

@@ -140,14 +140,14 @@ class HotFolder:
         anew = [name for name in declared if self._is_declared_anew(name)]
         for name in sorted(set(declared).intersection(still).difference(anew)):
             self._say_once(
-                f"{name} has come again, and only the {self._rules.marker} of the one before declares "
+                f"{self._arrival_log.shown(name)} has come again, and only the {self._rules.marker} of the one before declares "
                 "it complete: touch that once it is"
             )
         return anew[:WAVE]
 
     def _is_declared_anew(self, name: str) -> bool:
-        before, marker = self._arrival_log.last(name), self._marker(name)
-        return marker is not None and (before is None or before.marker != marker)
+        marker = self._marker(name)
+        return marker is not None and self._arrival_log.is_new_marker(name, marker)
 
     def _marker(self, name: str) -> Glance | None:
         return self._archive.stack.marker(self.folder, name, self._rules.marker)
@@ -180,8 +180,9 @@ class HotFolder:
 
     def key(self, name: str) -> str:
         """The path, with a number where there were arrivals of this name before: a key for each."""
-        before = self._arrival_log.times(name)
-        return f"{self.folder / name}" + (f" ({before + 1})" if before else "")
+        before, shown = self._arrival_log.times(name), self._arrival_log.shown(name)
+        called = f"{self.folder / name}" if shown == name else shown
+        return called + (f" ({before + 1})" if before else "")
 
     def note(
         self, taken: ArrivalOutcome, why: str, output: str | None, also: Iterable[str] = ()
@@ -189,7 +190,9 @@ class HotFolder:
         """Deliver the products of an arrival, log its outcome, then archive it."""
         if self._archive.stack.glance(self.folder, taken.name) != taken.glance:
             self._arrival_log.write(replace(taken, output=output))
-            self._say(f"{taken.name} changed while it was segmented: it is segmented again")
+            self._say(
+                f"{self._arrival_log.shown(taken.name)} changed while it was segmented: it is segmented again"
+            )
             return
         if output is not None and not why:
             self._deliver([Path(output), *map(Path, also)])
@@ -211,7 +214,8 @@ class HotFolder:
             self._archive.finish(outcome)
         except OSError as error:
             self._say_once(
-                f"{outcome.name} is {outcome.fate} and stays where it is ({error}); it is not taken again"
+                f"{self._arrival_log.shown(outcome.name)} is {outcome.fate} and stays where it is ({error}); it is not "
+                "taken again"
             )
 
     def _say_once(self, text: str) -> None:

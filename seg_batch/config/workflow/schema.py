@@ -30,6 +30,8 @@ from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
+# Of these, keys that no map depends on: a run goes on with others.
+NO_MAP = ("force", "also", "pictures")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
@@ -45,7 +47,11 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
     "series": None,
-    "dicom": None,
+    "dicom": [],
+    "deidentify": None,
+    "pictures": True,
+    "also": [],
+    "seg": "labelmap",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
@@ -102,6 +108,17 @@ class Workflow(CheckedValue):
         """The options of each input's plan."""
         return options_of(PredictOptions, self)
 
+    def without_pictures(self) -> Workflow:
+        """The same without quicklooks in its report."""
+        steps = tuple(
+            step.model_copy(update={"outputs": step.outputs.model_copy(update={"pictures": False})})
+            if isinstance(step, PredictStep)
+            else step
+            for step in self.steps
+        )
+        outputs = self.outputs.model_copy(update={"pictures": False})
+        return self.model_copy(update={"outputs": outputs, "steps": steps})
+
     def of_step(self, step: PredictStep) -> Workflow:
         """The workflow of this step alone: its own keys, the others from here."""
         own = {key: getattr(step, key) for key in ("inputs", "model", "options", "post", "outputs")}
@@ -139,9 +156,9 @@ def with_network(workflow: Workflow, said: dict[str, Any]) -> Workflow:
 
 
 def _as_before(plain: Any) -> Any:
-    """Without the key that changes no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
+    """Without the keys that change no map, and with ``auto`` as earlier versions said it, so that their runs go on."""
     if isinstance(plain, dict):
-        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key != "force"}
+        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key not in NO_MAP}
     return [_as_before(value) for value in plain] if isinstance(plain, list) else plain
 
 
@@ -157,6 +174,6 @@ def _without_later(plain: Any) -> Any:
         return {
             key: _without_later(value)
             for key, value in plain.items()
-            if key not in CAME_LATER or value != CAME_LATER[key]
+            if key not in CAME_LATER or value not in (CAME_LATER[key], None)
         }
     return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

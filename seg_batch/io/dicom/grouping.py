@@ -60,8 +60,8 @@ def _of_uid(uid: str, read: Sequence[Read]) -> list[Series]:
             uid + (f"#{n}" if len(parts) > 1 else ""),
             part[0][0],
             tuple(each for _, each in part),
-            aside=why_aside(part[0][0]),
-            fault=fault or _two_encodings(part),
+            aside=why_aside(part[0][0]) or _without_place(part),
+            fault=fault,
         )
         for n, part in enumerate(parts, start=1)
     ]
@@ -71,7 +71,7 @@ def _by_content(part: Sequence[Read]) -> tuple[object, ...]:
     """An order that stays the same where files are renamed or come to a part."""
     facts, first = part[0]
     direction = tuple(round(value, 1) for value in first.orientation or ())
-    acquisition = min(each.acquisition or 0 for _, each in part)
+    acquisition = min(each.marks.acquisition or 0 for _, each in part)
     return (facts.image_type, facts.frame_of_reference, direction, acquisition, first.file)
 
 
@@ -97,10 +97,9 @@ def _two_owners(read: Sequence[Read]) -> str:
     return ""
 
 
-def _two_encodings(part: Sequence[Read]) -> str:
-    stored = {(facts.bits_allocated, facts.signed, facts.photometric) for facts, _ in part}
-    words = sorted(f"{bits} bit{' signed' * signed} {kind}" for bits, signed, kind in stored)
-    return f"slices are stored in different ways: {', '.join(words)}" if len(stored) > 1 else ""
+def _without_place(part: Sequence[Read]) -> str:
+    placed = any(each.position is not None for _, each in part)
+    return "" if placed else "without a place in the patient"
 
 
 def _kinds(read: Sequence[Read]) -> list[list[Read]]:
@@ -136,7 +135,7 @@ def _stacks(read: list[Read]) -> list[list[Read]]:
     """
     by_acquisition = defaultdict[int | None, list[Read]](list)
     for each in read:
-        by_acquisition[each[1].acquisition].append(each)
+        by_acquisition[each[1].marks.acquisition].append(each)
     if len(by_acquisition) == 1 or any(not (s.orientation and s.position) for _, s in read):
         return [read]
     stacks: list[list[Read]] = []

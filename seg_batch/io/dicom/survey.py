@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from seg_batch.core.errors import InputError
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom, is_index
 from seg_batch.io.dicom.geometry import placed
 from seg_batch.io.dicom.grouping import Read, grouped, interned
-from seg_batch.io.dicom.header import NotAnImageError, read_header
+from seg_batch.io.dicom.header import DAMAGED, NotAnImageError, read_header
+from seg_batch.io.dicom.one_series.volumes import volumes_of
 from seg_batch.io.dicom.series import Other, Series
 from seg_batch.io.dicom.tree import ZIP, Member, Tree, tree_at
 
@@ -96,17 +98,29 @@ def _require_dicom(head: bytes) -> None:
         raise NotAnImageError("not DICOM" if head else "empty")
 
 
-def why_unfit(series: Series) -> str:
-    """Why a series makes no volume to be segmented; empty where it does."""
-    if series.aside or series.fault:
-        return series.aside or series.fault
-    if len(series.slices) == 1:
+def why_unfit(series: Series, asked: bool = False) -> str:
+    """Why a series makes no volume to be segmented; empty where it does. ``asked``: for it, even as a localiser or one slice."""
+    if series.fault or (series.aside and not asked):
+        return series.fault or series.aside
+    if is_single(series) and not asked:
         return "one slice, where a volume is needed"
     try:
-        placed("", series)
+        for volume in volumes_of("", _each_once(series)).series:
+            placed("", volume)
     except InputError as error:
         return error.message.removeprefix(": ")
     return ""
+
+
+def is_single(series: Series) -> bool:
+    """Whether it is one slice, once or at several times."""
+    return len({each.position for each in series.slices}) == 1
+
+
+def _each_once(series: Series) -> Series:
+    """Without files that came twice; whether these are equal is seen when they are opened."""
+    once = {(s.sop_uid, s.frame) if s.sop_uid else (s.file, s.frame): s for s in series.slices}
+    return replace(series, slices=tuple(once.values()))
 
 
 def series_at(path: str | Path, choice: str | None = None, names: tuple[str, ...] = ()) -> Series:
@@ -167,8 +181,8 @@ def _listed(series: Iterable[Series]) -> str:
 
 
 def _instead(seen: Survey) -> str:
-    """What is there: `` (3 not DICOM, 1 a dose)``."""
-    words = ", ".join(f"{count} {why}" for why, count in list(seen.reasons.items())[:4])
+    """What is there: `` (not DICOM: 3, a dose: 1)``."""
+    words = ", ".join(f"{why}: {count}" for why, count in list(seen.reasons.items())[:4])
     return f" ({words})" if words else ""
 
 
@@ -178,7 +192,7 @@ def _of_several_slices(path: str | Path, series: Series) -> Series:
         raise InputError(
             f"{path}: {series.aside}; give an image, or take it all the same with --series"
         )
-    if len(series.slices) > 1:
+    if not is_single(series):
         return series
     beside, place = 0, Path(path)
     if place.is_file() and series.slices[0].file == "":
@@ -200,7 +214,11 @@ def _beside(path: Path, uid: str) -> int:
     return sum(len(one.slices) for one in found if one.facts.uid == uid)
 
 
-def named_files(series: Series, all_series: Iterable[Series]) -> tuple[str, ...]:
-    """The files of all volumes of its UID, sorted: the series is made again from these alone, under the same key."""
-    of_uid = (one for one in all_series if one.facts.uid == series.facts.uid)
-    return tuple(sorted({each.file for one in of_uid for each in one.slices}))
+def named_files(series: Series, seen: Survey) -> tuple[str, ...]:
+    """The files of all volumes of its UID, sorted: the series is made again from these alone, under the same key. And the
+    damaged files in the folder that they share, any of which may be a slice of it."""
+    of_uid = (one for one in seen.series if one.facts.uid == series.facts.uid)
+    files = {each.file for one in of_uid for each in one.slices}
+    folder = os.path.join(os.path.commonpath([os.path.dirname(name) for name in files]), "")
+    damaged = {other.file for other in seen.others if other.why.startswith(DAMAGED)}
+    return tuple(sorted(files | {name for name in damaged if name.startswith(folder)}))
