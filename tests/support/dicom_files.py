@@ -19,11 +19,14 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
+    RLELossless,
     generate_uid,
 )
 
@@ -45,6 +48,8 @@ LEGACY_AS: dict[str, UID] = {
     "MR": LegacyConvertedEnhancedMRImageStorage,
     "PT": LegacyConvertedEnhancedPETImageStorage,
 }
+
+_BY_PYDICOM = (RLELossless, JPEGLSLossless, JPEGLSNearLossless)
 
 
 def addresses(shape: tuple[int, int, int], dtype: Any = np.uint16, bits: int = 0) -> np.ndarray:
@@ -204,13 +209,35 @@ def save(data: FileDataset, path: Path, syntax: str = ExplicitVRLittleEndian) ->
     data = FileDataset(
         "", data, b"\0" * 128, data.file_meta, kind.is_implicit_VR, kind.is_little_endian
     )
-    if kind.is_encapsulated:
+    if kind.is_encapsulated and kind in _BY_PYDICOM:
         data.compress(syntax, generate_instance_uid=False)
+    elif kind.is_encapsulated:
+        save(data, path)
+        _compress_by_gdcm(path, kind)
+        return
     data.file_meta.TransferSyntaxUID = kind
     if not kind.is_little_endian and "PixelData" in data:
         words = np.frombuffer(data.PixelData, f"u{data.BitsAllocated // 8}")
         data.PixelData = words.byteswap().tobytes()
     data.save_as(path, enforce_file_format=True)
+
+
+def _compress_by_gdcm(path: Path, syntax: UID) -> None:
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read(), path
+    change = gdcm.ImageChangeTransferSyntax()
+    wanted = gdcm.TransferSyntax.GetTSType(str(syntax))
+    change.SetTransferSyntax(gdcm.TransferSyntax(wanted))
+    change.SetInput(reader.GetImage())
+    assert change.Change(), syntax
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write(), path
 
 
 def _common(series: SeriesOf, sop_class: UID) -> FileDataset:

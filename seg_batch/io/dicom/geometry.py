@@ -3,63 +3,192 @@
 With the direction cosines ``r`` (along rows) and ``c`` (down columns), the distances ``dj`` between columns and
 ``di`` between rows, and the step ``s`` from one slice to the next, the voxel ``(i, j, k)`` of column, row
 and slice lies at ``LPS = r dj i + c di j + s k + p0`` (PS3.3 C.7.6.2.1.1). Volumes here are RAS+: x and y change sign.
+``s`` is along the normal unless the gantry is tilted: then it leads across it, and the affine is sheared.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import VolumeGeoref
-from seg_batch.io.dicom.series import Series
+from seg_batch.core.units import counted
+from seg_batch.io.dicom.one_series.checks import named, require_image
+from seg_batch.io.dicom.series import Series, Slice
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_EVEN = 0.01  # part of a step by which slices may lie elsewhere
-_UPRIGHT = 1e-4  # of a step across the normal, for each mm along it: more is a tilt
+# A slice may lie off its place by what scanners lose when they round positions to 0.01 mm, at both ends of a step, or
+# by 1 % of a step, which no mask shows. A gap is a whole step, so that nothing of that kind is near it; of thin slices a
+# tenth of a step is the most, so that 0.02 mm never hides one.
+_ROUNDING_MM, _SHARE, _MOST = 0.02, 0.01, 0.1
+_AGREES = 0.02  # part of a distance by which a header's statement of it may be rounded
+_TILT_DEGREES = 0.05  # less is rounding; a gantry is tilted by degrees
+_AGAIN = "copy the series again from its origin, or give a folder that holds one volume alone"
 
 
 def placed(path: object, series: Series) -> tuple[Series, VolumeGeoref, tuple[str, ...]]:
     """The series with its slices along their normal, its georeference, and warnings. ``InputError`` where they
-    make no even volume: a slice is missing or doubled, or they differ in size or direction."""
-    if any(
-        s.position is None or s.orientation is None or s.pixel_mm is None for s in series.slices
-    ):
-        raise InputError(
-            f"{path}: slices without position, orientation or pixel spacing; they have no place in a patient"
-        )
-    first = series.slices[0]
-    rows, columns = np.split(np.array(first.orientation), 2)
-    normal = np.cross(rows, columns)
-    slices = sorted(series.slices, key=lambda s: float(np.dot(normal, s.position or ())))
-    positions = np.array([s.position for s in slices])
-    step = _step(path, series, positions, normal)
+    make no even volume: a slice is missing or doubled, or they differ in size, direction or kind."""
+    require_image(path, series)
+    stack = _Stack.of(path, series)
+    step, warnings = stack.step()
+    first = stack.slices[0]
+    rows, columns = stack.rows, stack.columns
     between_rows, between_columns = first.pixel_mm or (1.0, 1.0)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = rows * between_columns, columns * between_rows
-    affine[:3, 2], affine[:3, 3] = step, positions[0]
-    matrix = tuple(map(tuple, (_LPS_TO_RAS @ affine).tolist()))
+    affine[:3, 2], affine[:3, 3] = step, first.position
+    matrix = tuple(map(tuple, (_LPS_TO_RAS @ affine + 0.0).tolist()))
     georef = VolumeGeoref(affine=matrix, sform=matrix, sform_code=1)
-    return replace(series, slices=tuple(slices)), georef, ()
+    return replace(series, slices=stack.slices), georef, warnings
 
 
-def _step(path: object, series: Series, positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """From one slice to the next, in LPS and mm."""
-    if len(positions) == 1:
-        return normal * (series.facts.between_mm or series.facts.thickness_mm or 1.0)
-    along = positions @ normal
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    if (gaps < _EVEN * abs(usual)).any():
+def normal_of(one: Slice) -> np.ndarray:
+    """The unit vector across a slice, in LPS."""
+    rows, columns = np.split(np.array(one.orientation, float), 2)
+    normal = np.cross(rows, columns)
+    unit: np.ndarray = normal / np.linalg.norm(normal)
+    return unit
+
+
+def off_place_mm(step_mm: float) -> float:
+    """How far a slice may lie from its place, for slices so far apart."""
+    return min(max(_ROUNDING_MM, _SHARE * step_mm), _MOST * step_mm)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Slices in the order of their places. ``along``: these places on the normal, in mm."""
+
+    path: object
+    series: Series
+    slices: tuple[Slice, ...]
+    rows: np.ndarray
+    columns: np.ndarray
+    normal: np.ndarray
+    positions: np.ndarray
+    along: np.ndarray
+
+    @classmethod
+    def of(cls, path: object, series: Series) -> _Stack:
+        first = series.slices[0]
+        rows, columns = (v / np.linalg.norm(v) for v in np.split(np.array(first.orientation), 2))
+        normal = normal_of(first)
+        slices = sorted(series.slices, key=lambda s: float(np.dot(normal, s.position or ())))
+        positions = np.array([s.position for s in slices])
+        return cls(
+            path, series, tuple(slices), rows, columns, normal, positions, positions @ normal
+        )
+
+    def step(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """From one slice to the next, in LPS and mm, and warnings."""
+        if len(self.slices) == 1:
+            return self._step_of_one()
+        gaps = np.diff(self.along)
+        usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])  # of two unlike gaps the smaller
+        self._require_single(gaps, usual)
+        self._require_even(gaps, usual)
+        if len(self.slices) == 2:
+            self._require_stated(usual)
+        step: np.ndarray = (self.positions[-1] - self.positions[0]) / (len(self.positions) - 1)
+        self._require_straight(step, usual)
+        return step, tuple(filter(None, (self._tilt(step), self._otherwise_stated(usual))))
+
+    def _step_of_one(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        facts = self.series.facts
+        stated = facts.thickness_mm or facts.between_mm
+        if stated is None or not 0 < stated < 1e6:
+            return self.normal, ("a single slice of unknown thickness: 1 mm is assumed",)
+        return self.normal * stated, (f"a single slice: its thickness of {stated:g} mm is taken",)
+
+    def _require_single(self, gaps: np.ndarray, usual: float) -> None:
+        largest = float(gaps.max())
+        least = _MOST * (usual if usual > _ROUNDING_MM / 2 else largest)
         at = int(np.argmin(gaps))
+        if gaps[at] > max(least, 1e-4):
+            return
+        doubled = int((gaps <= max(least, 1e-4)).sum())
         raise InputError(
-            f"{path}: two slices at {along[at]:g} mm along the normal; a slice is doubled"
+            f"{self.path}: {counted(doubled, 'slice')} doubled: {named(self.slices[at])} and {named(self.slices[at + 1])} lie at the "
+            f"same place, {self.along[at]:.4g} mm along the normal, and no header tells them apart as volumes of one series; "
+            f"{_AGAIN}"
         )
-    if (np.abs(gaps - usual) > _EVEN * usual).any():
-        at = int(np.argmax(np.abs(gaps - usual)))
+
+    def _require_even(self, gaps: np.ndarray, usual: float) -> None:
+        apart = np.abs(gaps - usual)
+        if (apart <= off_place_mm(usual)).all():
+            return
+        missing = np.round(gaps / usual).astype(int) - 1
+        whole = (missing > 0) & (np.abs(gaps / usual - missing - 1) < _MOST)
+        if whole.any():
+            at, count = int(np.argmax(whole)), int(missing[whole].sum())
+            raise InputError(
+                f"{self.path}: {counted(count, 'slice')} missing: slices are {usual:.4g} mm apart, and {gaps[at]:.4g} mm after "
+                f"{self.along[at]:.4g} mm along the normal, between {named(self.slices[at])} and {named(self.slices[at + 1])}; {_AGAIN}"
+            )
+        at = int(np.argmax(apart))
         raise InputError(
-            f"{path}: slices are {usual:g} mm apart, but {gaps[at]:g} mm after {along[at]:g} mm; one may be missing"
+            f"{self.path}: slices of uneven spacing: {usual:.4g} mm apart, and {gaps[at]:.4g} mm after {self.along[at]:.4g} mm along the "
+            f"normal, between {named(self.slices[at])} and {named(self.slices[at + 1])}; a volume has one spacing: resample it with a "
+            "program that keeps each slice at its place"
         )
-    step: np.ndarray = (positions[-1] - positions[0]) / (len(positions) - 1)
-    return step
+
+    def _require_stated(self, usual: float) -> None:
+        """Of two slices the distance may be a gap: a header has to say it."""
+        facts = self.series.facts
+        stated = [value for value in (facts.between_mm, facts.thickness_mm) if value]
+        if any(abs(value - usual) <= max(_ROUNDING_MM, _AGREES * usual) for value in stated):
+            return
+        what = (
+            f"they say {' and '.join(f'{v:g} mm' for v in stated)}" if stated else "they say none"
+        )
+        raise InputError(
+            f"{self.path}: two slices, {usual:.4g} mm apart, a distance that their headers don't confirm ({what}): a missing slice "
+            f"between them would not be noticed; {_AGAIN}"
+        )
+
+    def _require_straight(self, step: np.ndarray, usual: float) -> None:
+        """All positions on one line in even steps: a constant tilt leads across the normal, but straight."""
+        line = self.positions[0] + np.arange(len(self.slices))[:, None] * step
+        off = np.linalg.norm(self.positions - line, axis=1)
+        if off.max() <= off_place_mm(usual):
+            return
+        at = int(np.argmax(off))
+        across = self.positions - line
+        across -= np.outer(across @ self.normal, self.normal)
+        drifts = float(np.linalg.norm(across[at])) > off_place_mm(usual) / 2
+        what = "drift sideways, by no constant tilt" if drifts else "are of uneven spacing"
+        raise InputError(
+            f"{self.path}: slices {what}: {named(self.slices[at])}, {self.along[at]:.4g} mm along the normal, lies {off[at]:.3g} mm off "
+            f"the line of the others; a volume is a straight stack: resample it with a program that keeps each slice at its place"
+        )
+
+    def _tilt(self, step: np.ndarray) -> str:
+        along = float(step @ self.normal)
+        across = float(np.linalg.norm(step - along * self.normal))
+        degrees = math.degrees(math.atan2(across, along))
+        if degrees < _TILT_DEGREES or across * (len(self.slices) - 1) <= _ROUNDING_MM:
+            return ""
+        return (
+            f"the gantry is tilted by {degrees:.1f} degrees: the affine is sheared, and labels lie on the tilted slices; "
+            "programs that know no shear show them askew"
+        )
+
+    def _otherwise_stated(self, usual: float) -> str:
+        between = self.series.facts.between_mm
+        if (
+            not between
+            or abs(between) < 1e-4
+            or abs(abs(between) - usual) <= max(_ROUNDING_MM, _AGREES * usual)
+        ):
+            return ""
+        return (
+            f"headers say {between:g} mm between slices, their positions say {usual:.4g} mm: the positions are taken; "
+            "every other slice may be missing"
+            if abs(usual / abs(between) - round(usual / abs(between))) < 0.02
+            and usual > 1.5 * abs(between)
+            else f"headers say {between:g} mm between slices, their positions say {usual:.4g} mm: the positions are taken"
+        )

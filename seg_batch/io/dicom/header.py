@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
+from typing import BinaryIO
 
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import UID
 
-from seg_batch.io.dicom.series import SeriesFacts, Slice, Vector
+from seg_batch.io.dicom.one_file.enhanced import frames
+from seg_batch.io.dicom.one_file.moments import moment, seconds
+from seg_batch.io.dicom.one_file.part10 import UNDEFINED, DamagedError, Parsed, parsed
+from seg_batch.io.dicom.one_file.values import Values
+from seg_batch.io.dicom.series import Marks, PixelFormat, Radiopharmacy, SeriesFacts, Slice
 from seg_batch.io.dicom.tree import Member
 
-_TAGS = [
+# What pixels are, and where.
+PIXEL_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+_KEYWORDS = (
+    *PIXEL_KEYWORDS[:-2],
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -22,17 +43,9 @@ _TAGS = [
     "SeriesDescription",
     "SeriesNumber",
     "InstanceNumber",
+    "PatientID",
     "ImageType",
     "Manufacturer",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -40,9 +53,42 @@ _TAGS = [
     "SpacingBetweenSlices",
     "RescaleSlope",
     "RescaleIntercept",
+    "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
-]
+    "TemporalPositionIdentifier",
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "AcquisitionDateTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "ContentDate",
+    "ContentTime",
+    "SeriesDate",
+    "SeriesTime",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionIndexSequence",
+    "Units",
+    "SUVType",
+    "DecayCorrection",
+    "CorrectedImage",
+    "PatientWeight",
+    "RadiopharmaceuticalInformationSequence",
+)
+_TAGS = tuple(tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
+# Stored as images are, but labels of them, doses, or pictures of a screen.
+_NO_IMAGES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose",
+}
+
+DAMAGED = "damaged"  # how the reason begins of a file that may be a slice
 
 
 class NotAnImageError(ValueError):
@@ -52,68 +98,176 @@ class NotAnImageError(ValueError):
 def read_header(file: BinaryIO, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     """The facts of its series and its planes; ``NotAnImageError`` where it has none."""
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except InvalidDicomError:
-        raise NotAnImageError("not DICOM") from None
-    except Exception as error:  # whatever a damaged file makes of the parser
-        raise NotAnImageError(f"damaged ({type(error).__name__}: {error})"[:200]) from None
-    if "Rows" not in header or "Columns" not in header:
-        raise NotAnImageError(f"no image ({header.get('Modality', 'of no modality')})")
-    return _facts(header), [_slice(header, member)]
+        read = parsed(file, _TAGS)
+        if read is None:
+            raise NotAnImageError("not DICOM")
+        return _read(read, member)
+    except (DamagedError, RecursionError) as error:
+        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
+    except MemoryError:
+        raise NotAnImageError(f"{DAMAGED} (its header takes more memory than there is)") from None
 
 
-def _facts(header: Dataset) -> SeriesFacts:
+def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
+    values = Values(read.header)
+    sop_class = values.text("SOPClassUID") or read.sop_class
+    what = _NO_IMAGES.get(sop_class)
+    if what or "Rows" not in read.header or "Columns" not in read.header:
+        if not what and _is_of_images(sop_class):
+            raise DamagedError("its header ends before its pixels")
+        raise NotAnImageError(what or f"no image ({values.text('Modality') or 'of no modality'})")
+    pixels = _format(values, read)
+    plane = _plane(values, member, pixels)
+    count = values.whole("NumberOfFrames", decides=True) or 1
+    if "PerFrameFunctionalGroupsSequence" in read.header:
+        slices = frames(values, plane, count)
+    elif count > 1:
+        raise NotAnImageError(f"{count} frames without a place each ({values.text('Modality')})")
+    else:
+        slices = [plane]
+    fault = _shortage(read, slices, member)
+    if fault:
+        slices = [_with_fault(each, fault) for each in slices]
+    return _facts(values, read, slices[0]), slices
+
+
+def _is_of_images(sop_class: str) -> bool:
+    """Whether a file of this class has pixels; one that says no class was cut off before it."""
+    return not sop_class or "Image Storage" in UID(sop_class).name
+
+
+def _facts(values: Values, read: Parsed, first: Slice) -> SeriesFacts:
+    pixels = first.format
+    measures = values.item("SharedFunctionalGroupsSequence").item("PixelMeasuresSequence")
     return SeriesFacts(
-        uid=str(header.get("SeriesInstanceUID", "")),
-        sop_class=str(header.get("SOPClassUID", "")),
-        study_uid=str(header.get("StudyInstanceUID", "")),
-        frame_of_reference=str(header.get("FrameOfReferenceUID", "")),
-        modality=str(header.get("Modality", "")),
-        description=str(header.get("SeriesDescription", "")),
-        number=_whole(header.get("SeriesNumber")),
-        image_type=tuple(map(str, header.get("ImageType") or ())),
-        manufacturer=str(header.get("Manufacturer", "")),
-        transfer_syntax=str(getattr(header.file_meta, "TransferSyntaxUID", "")),
-        thickness_mm=_number(header.get("SliceThickness")),
-        between_mm=_number(header.get("SpacingBetweenSlices")),
-        bits_allocated=_whole(header.get("BitsAllocated")) or 16,
-        bits_stored=_whole(header.get("BitsStored")) or 16,
-        signed=bool(_whole(header.get("PixelRepresentation"))),
-        photometric=str(header.get("PhotometricInterpretation", "")),
-        samples=_whole(header.get("SamplesPerPixel")) or 1,
-        padding=_whole(header.get("PixelPaddingValue")),
-        padding_limit=_whole(header.get("PixelPaddingRangeLimit")),
+        uid=values.text("SeriesInstanceUID"),
+        sop_class=values.text("SOPClassUID"),
+        study_uid=values.text("StudyInstanceUID"),
+        frame_of_reference=values.text("FrameOfReferenceUID"),
+        modality=values.text("Modality"),
+        description=values.text("SeriesDescription"),
+        number=values.whole("SeriesNumber"),
+        image_type=values.texts("ImageType"),
+        manufacturer=values.text("Manufacturer"),
+        transfer_syntax=read.syntax,
+        thickness_mm=values.number("SliceThickness") or measures.number("SliceThickness"),
+        between_mm=values.number("SpacingBetweenSlices") or measures.number("SpacingBetweenSlices"),
+        bits_allocated=pixels.bits_allocated,
+        bits_stored=pixels.bits_stored,
+        signed=pixels.signed,
+        photometric=pixels.photometric,
+        samples=pixels.samples,
+        padding=pixels.padding,
+        padding_limit=pixels.padding_limit,
+        radiopharmacy=_radiopharmacy(values),
+        patient=hashlib.sha256(values.text("PatientID").encode("utf-8", "replace")).hexdigest()[
+            :16
+        ],
     )
 
 
-def _slice(header: Dataset, member: Member) -> Slice:
-    slope = _number(header.get("RescaleSlope"))
-    return Slice(
+def _format(values: Values, read: Parsed) -> PixelFormat:
+    bits = values.whole("BitsAllocated", decides=True) or 16
+    stored = values.whole("BitsStored", decides=True) or bits
+    high = values.whole("HighBit")
+    return _interned(
+        PixelFormat(
+            bits_allocated=bits,
+            bits_stored=stored,
+            high_bit=stored - 1 if high is None else high,
+            signed=bool(values.whole("PixelRepresentation", decides=True)),
+            samples=values.whole("SamplesPerPixel", decides=True) or 1,
+            photometric=values.text("PhotometricInterpretation").upper() or "MONOCHROME2",
+            floating=read.pixels is not None and read.pixels.keyword != "PixelData",
+            padding=values.whole("PixelPaddingValue"),
+            padding_limit=values.whole("PixelPaddingRangeLimit"),
+            table=values.has("ModalityLUTSequence"),
+        )
+    )
+
+
+@lru_cache(maxsize=64)
+def _interned(pixels: PixelFormat) -> PixelFormat:
+    """The same value for all slices of a series."""
+    return pixels
+
+
+def _plane(values: Values, member: Member, pixels: PixelFormat) -> Slice:
+    slope = values.number("RescaleSlope", decides=True)
+    plane = Slice(
         file=member.name,
         frame=None,
-        sop_uid=str(header.get("SOPInstanceUID", "")),
-        number=_whole(header.get("InstanceNumber")),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        position=_vector(header.get("ImagePositionPatient"), 3),
-        orientation=_vector(header.get("ImageOrientationPatient"), 6),
-        pixel_mm=_vector(header.get("PixelSpacing"), 2),
+        sop_uid=values.text("SOPInstanceUID"),
+        number=values.whole("InstanceNumber"),
+        rows=values.whole("Rows", decides=True) or 0,
+        columns=values.whole("Columns", decides=True) or 0,
+        position=values.numbers("ImagePositionPatient", 3, decides=True),
+        orientation=values.numbers("ImageOrientationPatient", 6, decides=True),
+        pixel_mm=values.numbers("PixelSpacing", 2, decides=True),
         slope=1.0 if slope is None else slope,
-        intercept=_number(header.get("RescaleIntercept")) or 0.0,
+        intercept=values.number("RescaleIntercept", decides=True) or 0.0,
         bytes=member.bytes,
         stamp=member.stamp,
+        format=pixels,
+        marks=_marks(values),
+        fault="",
+    )
+    return _with_fault(plane, "; ".join(values.faults)) if values.faults else plane
+
+
+def _with_fault(plane: Slice, fault: str) -> Slice:
+    return plane if plane.fault else replace(plane, fault=fault)
+
+
+def _marks(values: Values) -> Marks:
+    b, direction = (
+        values.number("DiffusionBValue"),
+        values.numbers("DiffusionGradientOrientation", 3),
+    )
+    return Marks(
+        temporal=values.whole("TemporalPositionIdentifier"),
+        echo=values.number("EchoTime") or values.number("EchoNumbers"),
+        diffusion=() if b is None else (b, *(direction or ())),
+        trigger_ms=values.number("TriggerTime"),
+        acquisition=values.whole("AcquisitionNumber"),
+        moment=moment(values.text("AcquisitionDateTime"))
+        or moment(values.text("AcquisitionDate") + values.text("AcquisitionTime")),
+        content=seconds(values.text("ContentTime")),
     )
 
 
-def _vector(value: Sequence[Any] | None, length: int) -> Vector | None:
-    if value is None or isinstance(value, str) or len(value) != length:
+def _radiopharmacy(values: Values) -> Radiopharmacy | None:
+    if not values.has("Units") and not values.has("RadiopharmaceuticalInformationSequence"):
         return None
-    return tuple(float(number) for number in value)
+    given = values.item("RadiopharmaceuticalInformationSequence")
+    series = moment(values.text("SeriesDate") + values.text("SeriesTime"))
+    time = given.text("RadiopharmaceuticalStartTime")
+    return Radiopharmacy(
+        units=values.text("Units").upper(),
+        decay_correction=values.text("DecayCorrection").upper(),
+        corrected=values.texts("CorrectedImage"),
+        weight_kg=values.number("PatientWeight"),
+        dose_bq=given.number("RadionuclideTotalDose"),
+        half_life_s=given.number("RadionuclideHalfLife"),
+        injected=moment(given.text("RadiopharmaceuticalStartDateTime"))
+        or moment(values.text("SeriesDate") + time if time else ""),
+        dated=given.has("RadiopharmaceuticalStartDateTime"),
+        series_moment=series,
+        suv_type=values.text("SUVType").upper(),
+    )
 
 
-def _number(value: Any) -> float | None:
-    return None if value in (None, "") else float(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value in (None, "") else int(value)
+def _shortage(read: Parsed, slices: list[Slice], member: Member) -> str:
+    """Why its pixels can't be whole, by sizes alone; empty where they may be."""
+    if read.pixels is None:
+        return "it has no pixel data"
+    if UID(read.syntax).is_encapsulated or read.pixels.bytes == UNDEFINED:
+        return ""
+    pixels = slices[0].format
+    words = -(-pixels.bits_allocated // 8)
+    need = slices[0].rows * slices[0].columns * pixels.samples * words * len(slices)
+    end = read.file.seek(0, 2) if UID(read.syntax).is_deflated else member.bytes
+    there = end - read.pixels.first
+    if min(read.pixels.bytes, there) < need:
+        return f"its pixels are cut short: {max(0, min(read.pixels.bytes, there))} of {need} bytes are there"
+    return ""

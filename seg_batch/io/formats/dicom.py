@@ -7,11 +7,11 @@ from typing import Any
 
 from seg_batch.core.registry.formats import Format
 
-_PREAMBLE = 128
-
 
 def _matches(head: bytes) -> bool:
-    return head[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+    from seg_batch.io.dicom.first_bytes import begins_dicom
+
+    return begins_dicom(head)
 
 
 def _holds(path: Path) -> bool:
@@ -21,13 +21,13 @@ def _holds(path: Path) -> bool:
 
 
 def _open(path: Path, **options: Any) -> Any:
-    from seg_batch.io.sources.formats.dicom import open_dicom
+    from seg_batch.io.sources.formats.dicom.source import open_dicom
 
     return open_dicom(path, **options)
 
 
 def _stage(path: Path, folder: Path, **options: Any) -> Path:
-    from seg_batch.io.sources.formats.dicom import stage_dicom
+    from seg_batch.io.sources.formats.dicom.staging import stage_dicom
 
     return stage_dicom(path, folder, **options)
 

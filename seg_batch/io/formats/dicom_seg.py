@@ -53,7 +53,7 @@ PRODUCT = ProductFormat(
     kinds=("volume",),
     endings=(_ENDING,),
     of_format="dicom",
-    probabilities_as="nifti",
+    probabilities=".nii.gz",
     write=_write,
     prove=_prove,
 )

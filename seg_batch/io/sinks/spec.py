@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seg_batch.config.card import ClassInfo
+from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
@@ -58,7 +58,8 @@ class ProductSpec:
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
-    ``background``: the label that is no segment, and ``seg``: how segments are stored, for those that have segments."""
+    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``background``:
+    the label that is no segment, and ``seg``: how segments are stored, for products that have segments."""
 
     extent: Shape
     dtype: str
@@ -72,6 +73,7 @@ class ProductSpec:
     with_probabilities: bool = True
     side_file: str = ""
     image: ImageSpec | None = None
+    card: ModelCard | None = None
     background: int | None = 0
     seg: Literal["labelmap", "binary"] = "labelmap"
 

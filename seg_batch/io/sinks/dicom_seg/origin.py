@@ -16,7 +16,7 @@ from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sinks.dicom_seg.texts import uid_of
-from seg_batch.io.sources.formats.dicom import DicomSource, open_dicom
+from seg_batch.io.sources.formats.dicom.source import DicomSource, open_dicom
 from seg_batch.io.sources.views.open_view import ImageSpec
 
 USUAL = PRODUCTS["nifti"].endings[0]
@@ -56,7 +56,9 @@ def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: st
     if image is None:
         raise OutputError(f"a {ending} is made of labels of a DICOM series: use another ending")
     path = image.paths[0]
-    with closing(open_dicom(Path(path), volume=image.volume, series=image.series)) as source:
+    with closing(
+        open_dicom(Path(path), volume=image.volume, series=image.series, names=image.series_files)
+    ) as source:
         assert isinstance(source, DicomSource)
         info, series = source.info, source.series
     if info.extent != extent or georef_differences(info.georef, georef, _SAME):

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, ``.nii`` and ``.nii.gz``, of either byte order.
+"""NIfTI-1 and NIfTI-2, ``.nii``, ``.nii.gz`` and pairs of ``.hdr`` and ``.img``, of either byte order.
 
 The extent is ``z, y, x`` = the file's ``k, j, i``: the file stores ``i`` fastest, so that this is
 its own order and nothing is rearranged. Raw numbers are read; slope and intercept are kept beside
@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import plural, with_commas
 from seg_batch.io.sources.formats.nifti_header import (
@@ -27,15 +27,15 @@ from seg_batch.io.sources.formats.nifti_header import (
     volume_georef,
 )
 from seg_batch.io.sources.formats.nifti_staging import bytes_after_end, leading_bytes, stage
+from seg_batch.io.sources.formats.plain_boxes import PlainBoxes
+from seg_batch.io.sources.formats.volumes.identity import volume_identity
 from seg_batch.io.sources.gzip_members import GZIP_ERRORS
-from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
 _CHEAP_BYTES = 4 << 20
 _LEADING_BYTES = 128 << 20  # half a second of gzip
-_GAP_BYTES = 4 << 10  # an unwanted part of a row up to this size is read too: cheaper than a call
 
 
 class NiftiSource:
@@ -45,7 +45,7 @@ class NiftiSource:
         self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int, plain: Path | None
     ) -> None:
         self.info, self._path, self._layout = info, path, layout
-        self._first = first  # byte at which the volume begins
+        self._boxes = PlainBoxes(layout.dtype, layout.shape, first)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -56,7 +56,7 @@ class NiftiSource:
         """``Pixels`` of shape ``(*box.shape, 1)``; ``ReadError`` where the file fails."""
         require_inside(self.info, box)
         try:
-            values = self._again(lambda: self._fetch(self._descriptor(), box))
+            values = self._again(lambda: self._boxes.read(self._descriptor(), box))
         except (OSError, EOFError) as error:
             raise read_error(self.info, box, error) from error
         return self._pixels(values)
@@ -73,10 +73,10 @@ class NiftiSource:
         box = Box.whole((planes, *self.info.extent[1:]))
         if self._plain is not None:
             return box, self.read(box)
-        if self._first + planes * plane_bytes > _LEADING_BYTES:
+        if self._boxes.first + planes * plane_bytes > _LEADING_BYTES:
             return None
         try:
-            data = leading_bytes(self._path, self._first, planes * plane_bytes)
+            data = leading_bytes(self._layout.data, self._boxes.first, planes * plane_bytes)
         except (OSError, *GZIP_ERRORS) as error:
             raise read_error(self.info, box, error) from error
         values = np.frombuffer(data, self._layout.dtype).reshape(box.shape)
@@ -94,39 +94,6 @@ class NiftiSource:
                 self._file = os.open(self._plain, os.O_RDONLY)
             return self._file
 
-    def _fetch(self, file: int, box: Box) -> np.ndarray:
-        """The box in native byte order, by as few and as large reads as waste little."""
-        out = np.empty(box.shape, self._layout.dtype)
-        (_, ny, nx), (_, y0, x0), (_, y1, x1) = self._layout.shape, box.start, box.stop
-        gap = (nx - (x1 - x0)) * out.itemsize
-        if y1 - y0 == ny and gap == 0:
-            self._fill(file, out, box.start)
-        elif gap == 0:
-            for n, z in enumerate(range(box.start[0], box.stop[0])):
-                self._fill(file, out[n], (z, y0, 0))
-        elif gap <= _GAP_BYTES:
-            rows = np.empty((y1 - y0, nx), out.dtype)
-            for n, z in enumerate(range(box.start[0], box.stop[0])):
-                self._fill(file, rows, (z, y0, 0))
-                out[n] = rows[:, x0:x1]
-        else:
-            for n, m in np.ndindex(*box.shape[:2]):
-                self._fill(file, out[n, m], (box.start[0] + n, y0 + m, x0))
-        if out.dtype.isnative:
-            return out
-        return out.byteswap(inplace=True).view(out.dtype.newbyteorder("="))
-
-    def _fill(self, file: int, out: np.ndarray, start: Shape) -> None:
-        """Fill a contiguous array with the bytes from voxel ``start`` on."""
-        voxel = np.ravel_multi_index(start, self._layout.shape)
-        offset = self._first + int(voxel) * out.itemsize
-        buffer = memoryview(out.reshape(-1).view(np.uint8))
-        while buffer:
-            count = os.preadv(file, [buffer], offset)
-            if count == 0:
-                raise EOFError("the file ends before its voxels do")
-            buffer, offset = buffer[count:], offset + count
-
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -142,9 +109,9 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
     layout = read_layout(path)
     what = f"a 4-D image of {layout.volumes} volumes"
     volume = chosen_volume(path, what, layout.volumes, volume)
-    after = 0 if staged else bytes_after_end(path, layout)
+    after = 0 if staged else bytes_after_end(layout)
     info = _describe(path, layout, after)
-    plain = staged if layout.compressed else path
+    plain = staged if layout.compressed else layout.data
     if layout.compressed and staged is not None:
         whole = staged.is_file() and staged.stat().st_size >= layout.stop_bytes
         if not whole:
@@ -181,7 +148,7 @@ def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
         georef=georef,
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
-        identity=file_identity(path),
+        identity=volume_identity(path, [layout.data]),
         warnings=(
             *georef_warnings(georef, layout.shape, layout.header),
             *layout.oddities,

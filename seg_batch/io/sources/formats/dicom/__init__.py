@@ -1,0 +1,1 @@
+"""A DICOM series as a volume, and its plain copy, which workers read."""
