@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -20,7 +21,6 @@ from tests.support.dicom_files import write_series
 from tests.support.files import segbatch
 from tests.support.patience import PATIENCE_S, Gate, until
 
-pytestmark = pytest.mark.full
 SHAPE = (4, 20, 18)
 
 
@@ -72,6 +72,7 @@ def fates(hot: Path) -> list[str]:
     ]
 
 
+@pytest.mark.full
 def test_killed_while_it_receives_and_while_it_segments(tmp_path: Path) -> None:
     hot, port = tmp_path / "in", free_port()
     hot.mkdir()
@@ -85,7 +86,7 @@ def test_killed_while_it_receives_and_while_it_segments(tmp_path: Path) -> None:
     process.wait(PATIENCE_S)
     assert len(received(hot)) == 2
     gate = Gate(tmp_path, "*_labels.nii.gz*")
-    process = watch(hot, port, env={**__import__("os").environ, **gate.environment})
+    process = watch(hot, port, env={**os.environ, **gate.environment})
     assert len(list(hot.glob(f".*{RECEIVING}"))) == 1
     assert sent(Port(port), tmp_path / "ct") == [0] * 4
     gate.wait(process)
@@ -102,6 +103,7 @@ def test_killed_while_it_receives_and_while_it_segments(tmp_path: Path) -> None:
     assert np.array_equal(*(np.asarray(nibabel.load(p).dataobj) for p in (product, alone)))
 
 
+@pytest.mark.slow
 def test_what_can_not_be_sent_tonight_is_sent_after_the_next_start(tmp_path: Path) -> None:
     hot, port, pacs = tmp_path / "in", free_port(), tmp_path / "pacs"
     hot.mkdir()
