@@ -25,6 +25,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
     AREAS,
+    AREAS_BY_CLASS,
     ATTEMPT,
     ATTEMPT_BYTES,
     FACTS,
@@ -38,6 +39,7 @@ from seg_batch.core.run_files import (
     SET_ASIDE,
     STORE,
     VOLUMES,
+    VOLUMES_BY_CLASS,
     path_beside,
     shortened,
 )
@@ -50,15 +52,17 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES)
+REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS)
 
 
 def remove_leftovers(job: BatchJob) -> None:
     """Remove what attempts at complete inputs have left; each folder is listed once."""
     inputs = fold(Journal.read(job.folder / JOURNAL)).inputs.values()
-    outputs = {r.outcome["output"] for r in inputs if r.status == COMPLETE and r.outcome}
+    complete = [r.outcome for r in inputs if r.status == COMPLETE and r.outcome]
+    outputs = {result["output"] for result in complete}
     published = {Path(output) for output in outputs}
     published |= {Outputs(output).probabilities for output in published}
+    published |= {Path(path) for result in complete for path in result.get("also", ())}
     parts = {path_beside(product, PART): product for product in published}
     named = outputs | {_shortened_at(output, room) for output in outputs for room in _ROOMS}
     for folder in {os.path.dirname(output) for output in outputs}:
@@ -95,7 +99,8 @@ def write_quarantined(job: BatchJob) -> None:
         named = key in job.requests or key in job.refused
         if named and record.status in (REFUSED, FAILED, PARTIAL):
             files = job.requests[key].files if key in job.requests else files_of_key(key)
-            listed = _listed(STACKED.join(files))
+            hides = bool(job.workflow["outputs"].get("deidentify"))
+            listed = key if hides else _listed(STACKED.join(files))
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

@@ -8,12 +8,13 @@ worker decides how much of it fits into its memory at once (``worker_requirement
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
 from seg_batch.core.errors import SegbatchError, WorkflowError
+from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
 
+MOST_NAMED = (
+    2000  # paths that are looked for in messages of a run; other words are withheld as everywhere
+)
 MOST_LED = 32  # large inputs that are coordinated at once, at most
 FEWEST_LED = 2  # at least: one is read or written while the other computes
 
@@ -34,7 +39,7 @@ FEWEST_LED = 2  # at least: one is read or written while the other computes
 @dataclass(frozen=True)
 class BatchJob:
     """One run. ``requests``: one per input, by key, in the order of the workflow; ``refused``: reasons by
-    key for what can't be an input. ``deadline``: unix seconds, ``stop_after``: number of quarantined
+    key for what can't be an input. ``deadline``: unix seconds, ``left_out``: lines about what is no input; ``stop_after``: number of quarantined
     inputs, None: no limit; ``retries``: of each input after transient errors. ``overwrite``: begin again
     and replace files at the outputs. ``shares_folder``: other jobs have the same run folder."""
 
@@ -43,6 +48,7 @@ class BatchJob:
     workflow: dict[str, Any]
     requests: dict[str, Request]
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     cluster: Any = "auto"
     workers: int = 1
     deadline: float | None = None
@@ -50,6 +56,16 @@ class BatchJob:
     retries: int = 3
     overwrite: bool = False
     shares_folder: bool = False
+
+    @property
+    def teller(self) -> Teller | None:
+        """What may be told of the run as a whole, where inputs are not to be known."""
+        hidden = [each.pseudonym for each in self.requests.values() if each.pseudonym]
+        if not hidden:
+            return None
+        codes = (code for each in hidden for code in (each.code, each.folder))
+        paths = (path for each in hidden for path in each.paths)
+        return Teller(tuple(islice(paths, MOST_NAMED)), (*hidden[0].public, *codes))
 
     def profiled(self) -> BatchJob:
         """The same with a profile of each prediction."""
@@ -85,16 +101,18 @@ def _memory() -> tuple[str, int]:
     return socket.gethostname(), hardware.memory_bytes()
 
 
-def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
+def job_of(workflow: Workflow, *, overwrite: bool = False, is_dry: bool = False) -> BatchJob:
     """The job of a workflow of one prediction, with its inputs listed and its deadline fixed now.
-    WorkflowError where its inputs can't be listed."""
-    listing = list_inputs(workflow)
+    WorkflowError where its inputs can't be listed. ``is_dry``: see ``list_inputs``."""
+    with hushed(teller_of(workflow)):
+        listing = list_inputs(workflow, is_dry=is_dry)
     return BatchJob(
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,
-        workflow=workflow.to_json(),
+        workflow=told_settings(workflow),
         requests={spec.key: request_of(workflow, spec, overwrite) for spec in listing.specs},
         refused=listing.refused,
+        left_out=listing.left_out,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
         deadline=workflow.limits.deadline(datetime.now()),
@@ -102,6 +120,28 @@ def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
         retries=workflow.on_failure.retries,
         overwrite=overwrite,
     )
+
+
+def teller_of(workflow: Workflow) -> Teller | None:
+    """What may be told of a run whose inputs are not to be known; None where they may."""
+    if workflow.outputs.deidentify is None:
+        return None
+    inputs = workflow.inputs
+    named = (inputs.paths, inputs.stack, inputs.manifest, inputs.list) if inputs else ()
+    paths = [
+        path for each in named if each for path in ((each,) if isinstance(each, str) else each)
+    ]
+    folder = workflow.outputs.folder
+    return Teller(tuple(paths), (os.path.abspath(folder), folder, *(workflow.model or ())))
+
+
+def told_settings(workflow: Workflow) -> dict[str, Any]:
+    """The workflow as JSON for its run folder, without inputs that are not to be known."""
+    plain = workflow.to_json()
+    for part in (plain, *plain.get("steps", ())):
+        if (part.get("outputs") or plain["outputs"]).get("deidentify") and part.get("inputs"):
+            part["inputs"] = None
+    return plain
 
 
 def require_named(workflow: Workflow) -> None:
@@ -127,7 +167,12 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         model=_model_names(spec.model or workflow.model),
         options=options if spec.bands is None else replace(options, bands=spec.bands),
         volume=spec.volume,
+        series=spec.series,
+        series_files=spec.series_files,
         overwrite=overwrite,
+        pseudonym=spec.pseudonym,
+        also=workflow.outputs.also,
+        also_where_possible=True,
     )
 
 

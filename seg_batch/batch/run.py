@@ -22,10 +22,13 @@ from seg_batch.batch.runner import run_job
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
+from seg_batch.core.privacy.pseudonym import Teller, hushed
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
 from seg_batch.inference.measuring.profile import profiled, require_profile_place
 
+_SAID = 5  # lines about what is left out
 Say = Callable[[str], None]
 Write = Callable[[Path], Any]
 
@@ -50,14 +53,18 @@ def run_unattended(
     if profile is not None:
         require_profile_place(profile)
     folder = Path(workflow.run_folder)
-    after = Afterwards(workflow, say, write)
-    with ExitStack() as held:
+    after, hides = Afterwards(workflow, say, write), workflow.outputs.deidentify is not None
+    with ExitStack() as held, quiet_libraries(hides):
         try:
             job = _settled(workflow, overwrite, say)
+            if (teller := job.teller) is not None:
+                after.say = say = told_lines(teller, say)
+                held.enter_context(hushed(teller))
             profile_of = held.enter_context(profiled(profile, say, job.requests))
             job = job.profiled() if profile_of else job
-            after.log = log = held.enter_context(RunLog(folder / LOG))
+            after.log = log = held.enter_context(RunLog(folder / LOG, hides=hides))
             held.enter_context(recording(log))
+            _say_left_out(job, log, say)
             outcome = run_job(
                 job,
                 Callbacks(callback, LogWriter(log), profile_of),
@@ -76,6 +83,16 @@ def run_unattended(
         after.report()
         after.commands(outcome["status"])
     return {**outcome, "report": str(folder / PAGE)}
+
+
+def _say_left_out(job: BatchJob, log: RunLog, say: Say) -> None:
+    """A line in the log for each series and place with something that is no input; the first of them for the user, too."""
+    for line in job.left_out:
+        log.write("info", "left out", line)
+    for line in job.left_out[:_SAID]:
+        say(f"left out: {line}")
+    if len(job.left_out) > _SAID:
+        say(f"left out: {len(job.left_out) - _SAID} more, in {log.path}")
 
 
 def _settled(workflow: Workflow, overwrite: bool, say: Say) -> BatchJob:
@@ -97,12 +114,17 @@ def _is_ours(workflow: Workflow) -> bool:
     return recorded_fingerprint(folder) == workflow.sha256 and (folder / JOURNAL).exists()
 
 
+def told_lines(teller: Teller, say: Say) -> Say:
+    """``say`` with what may be told."""
+    return lambda line: say(teller.told(line))
+
+
 class Afterwards:
     """What follows a run: its report and commands. Their failures go to the user and to the
     ``log``, and never change the outcome of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
-        self._workflow, self._say, self._write = workflow, say, write
+        self._workflow, self.say, self._write = workflow, say, write
         self._folder = Path(workflow.run_folder)
         self.log: RunLog | None = None
 
@@ -118,4 +140,4 @@ class Afterwards:
     def _failed(self, what: str, why: str) -> None:
         if self.log is not None:
             self.log.write("warning", "afterwards", f"{what}: {why}")
-        self._say(f"{what}: {why}")
+        self.say(f"{what}: {why}")

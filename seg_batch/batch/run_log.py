@@ -26,6 +26,7 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import FULL, DiskFullError, OutputError, SegbatchError
 from seg_batch.core.hardware import here
+from seg_batch.core.privacy.silence import SAID
 from seg_batch.core.text import Once
 
 _TEXT = 4000  # characters of one value: a longer traceback is cut, so as not to fill the disk
@@ -60,11 +61,12 @@ _OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch
 
 
 class RunLog:
-    """Appends lines, from any thread, each in one write. OutputError where the file can't be
+    """Appends lines, from any thread, each in one write. ``hides``: inputs are not to be known, whom words of libraries may
+    quote. OutputError where the file can't be
     opened: then the run does not begin."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, hides: bool = False) -> None:
+        self.path, self.hides = path, hides
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+", buffering=0)
@@ -218,6 +220,7 @@ class _Records(logging.Handler):
             text = self.format(record)
         except Exception as error:  # the arguments of the record do not fit its format
             text = f"{record.msg} ({error})"
+        text = SAID if self._log.hides else text
         self._log.write(level, "library", text, logger=record.name)
 
 
@@ -237,4 +240,5 @@ def recording(log: RunLog) -> Iterator[None]:
 def worker_line(log: RunLog, line: dict[str, Any]) -> None:
     """Write one line that a worker sent: ``process``, ``level``, ``logger``, ``text``."""
     level = line.get("level", "warning")
-    log.write(level, "library", line["text"], worker=line["process"], logger=line.get("logger"))
+    text = SAID if log.hides else line["text"]
+    log.write(level, "library", text, worker=line["process"], logger=line.get("logger"))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from seg_batch.batch.journal import InputRecord
-from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
+from seg_batch.batch.journal.events import ImageFacts, InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
+from seg_batch.core.georef import VolumeGeoref
 from seg_batch.inference.measuring.time import estimate
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
@@ -24,7 +25,10 @@ from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
 from seg_batch.io.sources.areas.footprint import footprint
+from seg_batch.io.sources.protocol import SourceInfo
 
+LEAST_TILT_DEG = 0.1
+LONGEST = 64  # characters of a description, which is what DICOM allows
 WARNINGS = 5  # and 3 failures; the report beside the product has all
 # Parts of a fingerprint that differ between inputs, or may change under the same name. The others
 # are in the workflow, except for the engine, which depends on the machine.
@@ -47,6 +51,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "seconds_estimate": round(time_s.seconds, 5),
         "time": time_s.to_json(),
         "output": str(prepared.outputs.product),
+        **({"also": also} if (also := [*map(str, prepared.outputs.also)]) else {}),
         "of": _of(plan.identity),
         "model": prepared.model.called,
         "engine": plan.engine,
@@ -54,7 +59,27 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "warnings": _short(list(info.warnings)),
         "fit": prepared.verdict.to_json(),
         "footprint": footprint(info.georef, info.extent),
+        "image": image_facts(info),
     }
+
+
+def image_facts(info: SourceInfo) -> ImageFacts:
+    """What people know a volume by; nothing of a raster. Of its header only what tells series apart."""
+    georef = info.georef
+    if not isinstance(georef, VolumeGeoref):
+        return {}
+    facts: ImageFacts = {
+        "slices": info.extent[0],
+        "spacing_mm": [round(size, 4) for size in reversed(georef.spacing_mm)],
+    }
+    if (tilt := georef.tilt_deg) >= LEAST_TILT_DEG:
+        facts["tilt_deg"] = round(tilt, 2)
+    for key in ("modality", "description"):
+        if text := info.facts.get(key):
+            facts[key] = str(text)[:LONGEST]  # type: ignore[literal-required]
+    if isinstance(number := info.facts.get("number"), int):
+        facts["number"] = number
+    return facts
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
@@ -67,6 +92,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "report": str(Outputs(Path(report["output"])).report),
         "product": _made(report["product"]),
         "probabilities": probabilities and _made(probabilities),
+        **({"also": also} if (also := _also(report)) else {}),
         "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
@@ -88,6 +114,13 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "began": round(began, 3),
         "finished": round(time.time(), 3),
     }
+
+
+def _also(report: Report) -> dict[str, ProductStamp]:
+    """The further products of this map; files of an earlier one are no result."""
+    sha256 = report["product"]["sha256"]
+    rows = [row for row in report.get("also", ()) if row["of"] == sha256]
+    return {row["path"]: _made(row) for row in rows if Path(row["path"]).exists()}
 
 
 def _of(fingerprint: dict[str, Any]) -> str:

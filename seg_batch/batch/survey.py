@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import batched
+from typing import cast
 
 from seg_batch.batch.job import PlannedInput, RefusedInput
 from seg_batch.batch.journal.events import InputFacts
@@ -22,6 +23,8 @@ from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.request import Request, prepare
 
 LOOKS = 3  # retries of an input after a transient error of the disk
+# Facts that are made of the plan and the model; ``warnings`` and ``fit`` have passed the gate before.
+TOLD_ANYWAY = ("kind", "time", "output", "of", "model", "engine", "precision", "warnings", "fit")
 TOGETHER = 8  # inputs per task: to inspect one takes some milliseconds, as does to submit a task
 
 
@@ -32,7 +35,7 @@ def inspect_inputs(group: tuple[tuple[str, Request], ...]) -> list[InputFacts | 
 
 def _inspect(key: str, request: Request, failures: int = 0) -> InputFacts | RefusedInput:
     try:
-        return input_facts(prepare(request))
+        return told_facts(input_facts(prepare(request)), request)
     except SegbatchError as error:
         if fault_of(error) == "passing" and failures < LOOKS:
             time.sleep(back_off_s(failures + 1))
@@ -41,6 +44,14 @@ def _inspect(key: str, request: Request, failures: int = 0) -> InputFacts | Refu
     except Exception as error:  # a damaged file can make a library raise anything
         text = f"{request} can't be read ({type(error).__name__}: {error}): check the file"
     return RefusedInput(key, text, _exists(request), here())
+
+
+def told_facts(facts: InputFacts, request: Request) -> InputFacts:
+    """The facts of an input that is not to be known, as they may be told."""
+    if (hidden := request.pseudonym) is None:
+        return facts
+    told = {key: v if key in TOLD_ANYWAY else hidden.told_of(v) for key, v in facts.items()}
+    return cast(InputFacts, told)
 
 
 def _exists(request: Request) -> bool:

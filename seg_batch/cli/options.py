@@ -19,6 +19,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 
+Pictures = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Whether the report shows quicklooks.")
+]
+
 Run = Annotated[
     str,
     typer.Argument(

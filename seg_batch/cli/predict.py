@@ -31,14 +31,21 @@ def requests(
     stack: bool,
     arguments: RequestArguments,
     options: PredictOptions,
+    is_dry: bool = False,
     **fields: Any,
 ) -> list[Request]:
-    """One request per input, or one for all of a ``stack``; ``fields``: further ones of each."""
+    """One request per input, or one for all of a ``stack``; ``is_dry``: no table is written; ``fields``: further ones of each."""
     from seg_batch.inference.request import Request
 
-    images = [tuple(inputs)] if stack else inputs
+    images: list[str | tuple[str, ...]] = [tuple(inputs)] if stack else [*inputs]
     fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
-    return [Request(input=image, **fields) for image in images]
+    if (table := fields.pop("deidentify")) is None:
+        return [Request(input=image, **fields) for image in images]
+    from seg_batch.inference.deidentify import pseudonyms_for
+
+    codes = pseudonyms_for(table, images, arguments.output, arguments, is_dry=is_dry)
+    made = zip(images, codes, strict=True)
+    return [Request(input=image, pseudonym=pseudonym, **fields) for image, pseudonym in made]
 
 
 def predict(
@@ -101,7 +108,7 @@ def plan(
     from seg_batch.inference.request import prepare
 
     facts, refusal = [], None
-    for request in requests(inputs, stack, arguments, options):
+    for request in requests(inputs, stack, arguments, options, is_dry=True):
         prepared = prepare(request)
         if measure:
             measure_speed(prepared.plan, prepared.model)

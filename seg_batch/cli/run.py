@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet, show, stopped
+from seg_batch.cli.options import Json, Overwrite, Pictures, Quiet, show, stopped
 from seg_batch.config.command_options import ProfileOptions
 from seg_batch.core.errors import PlanError, StoppedError
 from seg_batch.core.text import visible
@@ -29,6 +29,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what it would do and take; do nothing.")
     ] = False,
+    pictures: Pictures = True,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -37,6 +38,11 @@ def run(
     from seg_batch.config.workflow import read
 
     workflow, profile = read(file, settings or ()), profiling.profile
+    workflow = workflow if pictures else workflow.without_pictures()
+    if workflow.dicom is not None:
+        raise PlanError(
+            f"{file} has the key dicom, and what comes over a network has no end: use segbatch watch FOLDER --workflow"
+        )
     if profile and (dry_run or workflow.steps):
         what = "a dry run predicts nothing" if dry_run else "the workflow has steps"
         raise PlanError(f"--profile is of one prediction, and {what}: leave it out")

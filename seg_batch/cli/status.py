@@ -119,7 +119,7 @@ def _running(item: InHandRow) -> str:
     where = f", {item['worker']}" if item["worker"] else ""
     attempt = f", try {item['attempt']}" if item["attempt"] > 1 else ""
     blocks = f"{item['blocks_done']} of {item['blocks']} blocks, " if item["blocks"] > 1 else ""
-    return f"{item['input']}: {blocks}{show_s(item['seconds'])}{attempt}{where}"
+    return f"{item['name']}: {blocks}{show_s(item['seconds'])}{attempt}{where}"
 
 
 def _failure(item: dict[str, Any]) -> str:

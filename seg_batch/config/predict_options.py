@@ -20,9 +20,11 @@ TTA = (
     *("none", "flips", "d4", "d4z"),
     *(f"flips:{axes}" for axes in ("z", "y", "x", "z,y", "z,x", "y,x", "z,y,x")),
 )
+SEG = ("labelmap", "binary")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
+STEM = "{stem}"  # in names of further products: the name of the input
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -196,6 +198,11 @@ class PredictOptions(ModelOptions):
         known=lambda: get_args(OutputGrid),
     )
     probabilities: bool = option(False, "Keep them too, as uint8.")
+    seg: Literal["labelmap", "binary"] = option(
+        "labelmap",
+        "How a DICOM segmentation stores its segments: labelmap, or binary for older viewers.",
+        known=lambda: SEG,
+    )
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
     block: Shape | None = option(None, "Block shape, like 2048,2048.", read=_sides)
@@ -213,6 +220,11 @@ class PredictOptions(ModelOptions):
         return GridOptions(self.resample, self.spacing, self.output_grid)
 
 
+def is_ending(name: str) -> bool:
+    """Whether the name of a further product is an ending, like ``.csv``, for the name of the main product."""
+    return name.startswith(".") and "/" not in name
+
+
 @dataclass(frozen=True)
 class RequestArguments:
     """The arguments of a request beside its input and its options."""
@@ -228,8 +240,21 @@ class RequestArguments:
         "Bundle by name or path, or probe; repeatable: probabilities are averaged.",
         key="model",
     )
+    deidentify: str | None = option(
+        None,
+        "Name products by codes and tell nothing of the inputs; TABLE leads from codes back.",
+        metavar="TABLE",
+        text="path",
+        key="outputs.deidentify",
+    )
     cluster: str = option("auto", CLUSTERS, key="cluster")
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
     series: str | None = option(
         None, "Which DICOM series of a folder: its number, or its UID.", key="inputs.series"
+    )
+    also: tuple[str, ...] = option(
+        (),
+        "A further product, by its ending: a name, or an ending like .csv, repeatable.",
+        metavar="FILE",
+        key="outputs.also",
     )

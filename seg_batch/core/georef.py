@@ -94,6 +94,21 @@ class VolumeGeoref:
     def voxel_mm3(self) -> float:
         return float(abs(np.linalg.det(self.matrix[:3, :3])) * self.unit_mm**3)
 
+    def uncoded(self) -> VolumeGeoref:
+        """The affine alone, in mm: what formats hold that know neither sform nor qform."""
+        matrix = self.matrix
+        matrix[:3] *= self.unit_mm
+        return VolumeGeoref(tuple(map(tuple, (matrix + 0.0).tolist())))
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the last axis and the normal of the planes across it; 0 unless the affine is sheared. Of CT it is
+        the tilt of the gantry."""
+        i, j, k = self.matrix[:3, :3].T
+        normal = np.cross(i, j)
+        across = float(np.linalg.norm(np.cross(normal, k)))
+        return math.degrees(math.atan2(across, abs(float(normal @ k))))
+
     @property
     def unit_mm(self) -> float:
         """Length of one unit of the affine; an unknown unit is taken for mm, as is usual."""

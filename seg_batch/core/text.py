@@ -57,6 +57,16 @@ class Once:
         return left
 
 
+def with_short_uids(text: str, instead: str = "") -> str:
+    """The text with ``instead`` of each UID of DICOM, by default its last digits: ``…98.4711``; its first are those of a
+    scanner. ``#`` before one becomes a comma."""
+
+    def shortened(uid: re.Match[str]) -> str:
+        return (", " if uid[1] else "") + (instead or f"\N{HORIZONTAL ELLIPSIS}{uid[2][-8:]}")
+
+    return _UID.sub(shortened, text)
+
+
 def without_colours(text: str) -> str:
     """The text without the sequences that colour it on a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -73,6 +83,7 @@ def legible(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
+_UID = re.compile(r"(#)?(?<![\w.])([0-2](?:\.\d+){5,})(?![\w.]*\w)")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

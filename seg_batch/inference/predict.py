@@ -11,6 +11,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -30,10 +31,18 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.privacy.pseudonym import Telling, hushed
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
+from seg_batch.inference.deidentify import (
+    known_as,
+    leaving_no_copy,
+    one_pseudonym,
+    told_report,
+)
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.measuring.profile import profiled
@@ -41,6 +50,7 @@ from seg_batch.inference.measuring.time import is_alone, remember
 from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
@@ -75,8 +85,9 @@ def predict_one(
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
-    callback = Callbacks(callback)
-    with recorded(request.profile) as spells:
+    hidden = request.pseudonym
+    callback = Callbacks(Telling(hidden, Callbacks(callback)) if hidden else callback)
+    with recorded(request.profile) as spells, hushed(hidden), quiet_libraries(hidden is not None):
         try:
             return _predicted(request, callback, pool, stop)
         finally:
@@ -94,14 +105,15 @@ def _predicted(
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
+    check_also(draft, report)
     require_disk(draft, report)
-    with leaving_nothing_behind(outputs):
+    with leaving_nothing_behind(outputs), leaving_no_copy(draft):
         normaliser, staged, limits = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return earlier
+            return make_missing(prepared, earlier, callback)
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             with spell("store"):
                 store = open_store(prepared, report)
@@ -119,6 +131,7 @@ def _predicted(
                     uuid.uuid4().hex,
                     request.profile,
                     limits,
+                    prepared.request.pseudonym,
                 )
                 return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
 
@@ -152,6 +165,7 @@ def _numbers(
                     prepared.outputs.staging,
                     volume=request.volume,
                     series=request.series,
+                    series_files=request.series_files,
                 )
                 for file in files
             )
@@ -192,7 +206,7 @@ def _run(
         products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
-        prepared.info,
+        known_as(prepared),
         prepared.model,
         prepared.verdict,
         plan,
@@ -202,12 +216,15 @@ def _run(
         seconds=time.perf_counter() - start,
         steps=mapped.steps,
     )
+    if stale := (read_report(outputs) or report).get("also"):
+        report["also"] = stale  # which says of which map they are
+    report = told_report(report, prepared.request.pseudonym)
     write_report(outputs.report, report)
     if alone and not run.failures:
         remember(plan, prepared.model, run.receipts[len(done) :])
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
-    return report
+    return make_missing(prepared, report, callback)
 
 
 @spell("blocks")
@@ -235,6 +252,8 @@ def _predict_blocks(
         ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
+            if job.pseudonym is not None and outcome.error is not None:
+                outcome = replace(outcome, error=job.pseudonym.hushed(outcome.error))
             if outcome.result:
                 add(outcome.result.pop("spells", ()), outcome.item.name)
             run.add(outcome)
@@ -271,10 +290,12 @@ def predict(
     cluster: str | Mapping[str, Any] = "inline",
     volume: int | None = None,
     series: str | None = None,
+    deidentify: str | None = None,
     overwrite: bool = False,
     keep_store: bool = False,
     callback: Callback | None = None,
     profile: str | None = None,
+    also: Sequence[str | Path] = (),
     **options: Any,
 ) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
@@ -283,14 +304,21 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. ``profile``: a file for a Chrome trace of where the time went. Returns the report. Raises ``RefusedError`` when nothing was
+    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``).
+    ``profile``: a file for a Chrome trace of where the time went. ``also``: further
+    products by their endings: paths, or endings like ``.csv``. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
     for name in options.keys() - declared(PredictOptions):
         raise TypeError(
             f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
         )
-    chosen = as_checked(RequestArguments(volume=volume, series=series))
+    names = (also,) if isinstance(also, str | Path) else also
+    chosen = as_checked(
+        RequestArguments(
+            volume=volume, series=series, also=tuple(map(str, names)), deidentify=deidentify
+        )
+    )
     request = Request(
         input=_files(path),
         output=None if output is None else str(output),
@@ -299,9 +327,11 @@ def predict(
         cluster=cluster,
         volume=chosen.volume,
         series=chosen.series,
+        pseudonym=one_pseudonym(chosen.deidentify, _files(path), output, chosen),
         overwrite=overwrite,
         keep_store=keep_store,
         profile=profile is not None,
+        also=chosen.also,
     )
     with profiled(profile, warnings.warn) as kept:
         report = predict_one(request, Callbacks(callback, kept))

@@ -15,6 +15,9 @@ from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
+from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
+from seg_batch.core.privacy.silence import quiet_libraries
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -27,13 +30,13 @@ from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.on_device.rule import SUMS, in_words, on_host
-from seg_batch.inference.outputs import Outputs, outputs_for
+from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.io.sinks.product import prove_place
+from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
@@ -43,6 +46,10 @@ from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
+OF_PATIENTS = (
+    "holds the patient's name, the UIDs and the dates of its series, as such files are meant to: it is not "
+    "de-identified"
+)
 OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
 ModelLike = OneModel | Sequence[OneModel] | None
 
@@ -52,8 +59,10 @@ class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
     alpha for each file, once it is settled; else that of the options. ``crop``: what a model that sees a crop sees, once it
-    is found. ``verdict``: of a look that was taken. ``profile``: it ends with
-    an event ``Profiled``."""
+    is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
+    an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
+    products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
+    one are left out, with a warning."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -62,22 +71,26 @@ class Request:
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     series: str | None = None
+    series_files: tuple[str, ...] = ()
     overwrite: bool = False
     keep_store: bool = False
     many: bool = False
     attempt: str = ""
     profile: bool = False
+    also: tuple[str, ...] = ()
+    also_where_possible: bool = False
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
     crop: Crop = "find"
+    pseudonym: Pseudonym | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         return (self.input,) if isinstance(self.input, str) else self.input
 
     def __str__(self) -> str:
-        return ", ".join(self.files)
+        return self.pseudonym.code if self.pseudonym else ", ".join(self.files)
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
@@ -94,6 +107,7 @@ class Request:
             grid=options.grid,
             crop=self.crop,
             series=self.series,
+            series_files=self.series_files,
         )
 
 
@@ -109,6 +123,11 @@ class Prepared[P: Decisions]:
     outputs: Outputs
     verdict: Verdict
 
+    @property
+    def called(self) -> str:
+        """The input in messages."""
+        return self.request.pseudonym.code if self.request.pseudonym else self.info.path
+
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
         return replace(self, plan=plan)  # type: ignore[arg-type, return-value]
@@ -117,6 +136,11 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
     the corners, writes nothing. ``InputError`` for an input that does not fit."""
+    with hushed(request.pseudonym), quiet_libraries(request.pseudonym is not None):
+        return told(_prepared(request))
+
+
+def _prepared(request: Request) -> Prepared[DraftPlan]:
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
@@ -135,7 +159,13 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
-        outputs = outputs_for(view.native.info, request.output, many=request.many)
+        made_of = view.native.info
+        stem = request.pseudonym.code if request.pseudonym else ""
+        outputs = outputs_for(
+            made_of, request.output, many=request.many, also=request.also, stem=stem
+        )
+        all_of_it = not request.also_where_possible
+        outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
@@ -143,10 +173,36 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         identity = _identity(request, file.info, model) | (SUMS if why is None else {})
         words = in_words(engine.why, why)
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
-        warnings = (*view.warnings(), *tta_warnings(model, options.tta))
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
         info = replace(view.native.info, warnings=warnings)
-    info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
+    placed = prove_place(
+        info, outputs.product, format_of(outputs.product, info.kind), request.image()
+    )
+    info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
+
+
+def told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
+    """The same with what is said of an input that is not to be known as it may be told."""
+    request, info = prepared.request, prepared.info
+    if request.pseudonym is None:
+        return prepared
+    words = (text for card in prepared.model.cards for text in words_of(card))
+    pseudonym = request.pseudonym.with_public((*prepared.model.names, *words))
+    product = PRODUCTS[format_of(prepared.outputs.product, info.kind)]
+    held = (f"{prepared.outputs.product} {OF_PATIENTS}",) if product.of_format else ()
+    warnings = (*map(pseudonym.told, info.warnings), *held)
+    return replace(
+        prepared,
+        request=replace(request, pseudonym=pseudonym),
+        info=replace(info, warnings=warnings),
+        verdict=Verdict.from_json(pseudonym.told_of(prepared.verdict.to_json())),
+    )
+
+
+def words_of(card: ModelCard) -> tuple[str, ...]:
+    """The names that a card gives: of the model, its channels and its classes."""
+    return (card.name, *(card.channel_names or ()), *(each.name for each in card.classes))
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -240,21 +296,32 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
         for member in model.all
     ]
+    series = {"series": info.series} if info.series else {}
     return {
-        "input": info.identity,
+        **identity_of(request, info.identity, series),
         "volume": request.volume,
-        **({"series": info.series} if info.series else {}),
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
         **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
+
+
+def identity_of(
+    request: Request, identity: dict[str, Any], series: dict[str, str]
+) -> dict[str, Any]:
+    """The input as a fingerprint names it: by its digests and its dates, or where it is not to be known by a digest of those
+    with a secret key."""
+    if request.pseudonym is None:
+        return {"input": identity, **series}
+    return {"input": request.pseudonym.sealed([identity, series.get("series", "")])}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
+from seg_batch.core.privacy.pseudonym import hushed
 from seg_batch.inference.bundles import installed_bundles
+from seg_batch.inference.deidentify import source_of
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
-from seg_batch.inference.report import ModelFacts, ProductFacts, Report, input_files
+from seg_batch.inference.products.also import also_files
+from seg_batch.inference.report import ModelFacts, ProductFacts, Report, SourceFacts, input_files
 from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
@@ -27,10 +30,11 @@ from seg_batch.io.sources.views.open_view import ImageSpec, View
 Check = tuple[str, bool, str]
 
 
-def verify_product(path: Path) -> dict[str, Any]:
-    """Every check as ``(name, passed, result)``, ``ok``, and lines to print.
+def verify_product(path: Path, table: str | None = None) -> dict[str, Any]:
+    """Every check as ``(name, passed, result)``, ``ok``, and lines to print. ``table``: of codes, by which the input of a product
+    that is de-identified is found.
 
-    InputError when there is no product, or no report of ours beside it.
+    InputError when there is no product, or no report of ours beside it, or the table has not its input.
     """
     require_local_input(path)
     outputs = Outputs(path.absolute())
@@ -44,12 +48,14 @@ def verify_product(path: Path) -> dict[str, Any]:
         )
     status, blocks = report["status"], report["blocks"]
     done = f"{status}, {blocks['done']} of {blocks['total']} blocks"
-    same_input = _input(report)
+    hidden = led_back(report, table) if report.get("deidentified") else None
+    report, same_input = hidden or (report, _input(report))
     checks = [
         ("complete", status == "complete", done),
         _digest("bytes", outputs.product, report["product"]),
         *_probabilities(outputs, report),
         *_side_files(outputs, report),
+        *_also(outputs, report),
         *_readable(path, report),
         same_input,
         *(_grid(report) if same_input[1] else ()),
@@ -70,6 +76,17 @@ def _probabilities(outputs: Outputs, report: Report) -> list[Check]:
     """The digest of the probabilities beside the product, where there are any."""
     product = report.get("probabilities")
     return [_digest("beside", outputs.probabilities, product)] if product else []
+
+
+def _also(outputs: Outputs, report: Report) -> list[Check]:
+    """The digest of each further product, and whether it is of this map."""
+    checks = []
+    for path, row in also_files(report, outputs.product):
+        name, same, words = _digest("also", path, row)
+        if same and row["of"] != report["product"]["sha256"]:
+            same, words = False, "it is of an earlier map: name it with --also again, or remove it"
+        checks.append((name, same, words if path.name in words else f"{path.name}: {words}"))
+    return checks
 
 
 def _digest(name: str, path: Path, product: ProductFacts) -> Check:
@@ -116,6 +133,28 @@ def _readable(path: Path, report: Report) -> list[Check]:
 def _place(report: Report) -> str:
     grid = report["plan"].get("model_grid")
     return "on the grid of the model" if grid and grid["output"] == "model" else "as the input's"
+
+
+def led_back(report: Report, table: str | None) -> tuple[Report, Check]:
+    """The report of a product that is de-identified with the files of its input, and whether that is the one that was
+    used; both as they are without a table."""
+    code = report["input"]
+    if table is None:
+        return report, ("input", True, f"{code}, known to its table of codes alone: not checked without --deidentify TABLE")  # fmt: skip
+    pseudonym, source = source_of(code, table)
+    facts: SourceFacts = {**report["source"], "files": list(source.files)}
+    if gone := [path for path in source.files if not Path(path).exists()]:
+        return report, ("input", True, f"{code}: {len(gone)} of its files gone: not checked")
+    fingerprint = report["plan"]["fingerprint"]
+    last = fingerprint.get("channels_last_axis", False)
+    spec = ImageSpec(source.files, source.volume, channels_last_axis=last, series=source.series)
+    with hushed(pseudonym), closing(spec.open()) as opened:
+        info = opened.info
+    same = pseudonym.sealed([info.identity, info.series]) == report["source"]["identity"]
+    if info.series:
+        facts["series"] = info.series
+    found: Report = {**report, "source": facts}
+    return found, ("input", same, f"{code} {'unchanged' if same else 'has changed since'}")
 
 
 def _input(report: Report) -> Check:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
+from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import PROBE, Model
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
     unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
-    ``limits``: of ``View.normalised_first``, where there are any."""
+    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``."""
 
     image: ImageSpec
     model: Model
@@ -54,6 +56,7 @@ class BlockJob:
     key: str
     profile: bool = False
     limits: np.ndarray | None = None
+    pseudonym: Pseudonym | None = None
 
 
 @contextmanager
@@ -294,8 +297,11 @@ def close_job(keep: int = 0) -> None:
 
 def run_block(job: BlockJob, block: Block) -> Receipt:
     """The task: one block of one job, in any process, once its memory fits there."""
-    with recorded(job.profile) as spells:
+    hidden = job.pseudonym
+    with recorded(job.profile) as spells, hushed(hidden), quiet_libraries(hidden is not None):
         receipt = _run_block(job, block)
+    if hidden is not None:
+        receipt = cast(Receipt, told_receipt(hidden, receipt))
     return {**receipt, "spells": spells} if spells else receipt
 
 

@@ -33,13 +33,14 @@ from seg_batch.core.units import number
 RGB = tuple[int, int, int]
 NO_DATA: RGB = (128, 128, 128)
 PLANES = ("axial", "coronal", "sagittal")  # across z, y and x
-# Index that turns the pixels of such a plane upright: its first axis runs to superior or anterior.
-# None: a raster, whose first row is at the top.
+# Index that turns the pixels of such a plane upright: superior is at the top, in an axial plane anterior.
+# Sagittal planes have anterior on the left, as a PACS shows them. The axes of the volume run to superior,
+# anterior, and left (or right). None: a raster, whose first row is at the top.
 UPRIGHT: dict[int | None, Any] = {
     None: ...,
     0: np.s_[0, ::-1],
     1: np.s_[::-1, 0],
-    2: np.s_[::-1, :, 0],
+    2: np.s_[::-1, ::-1, 0],
 }
 
 # Computed tomography: air, at -1000 HU, fills a good part of any scan, and no other picture in

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.batch.report import quicklook
+from seg_batch.batch.report import quicklook as report_quicklook
 from seg_batch.cli.demo import write_preview
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.core.geometry import Box
@@ -17,6 +17,7 @@ from seg_batch.datasets.label_classes import of_card
 from seg_batch.evaluation import overlays
 from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match
+from seg_batch.io import quicklook
 from seg_batch.io.pictures import (
     NO_DATA,
     OKABE_ITO,
@@ -72,9 +73,9 @@ def shown_in_evaluation(image: Path, labels: Path) -> list[tuple[np.ndarray, np.
 def shown_in_reports(
     image: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    monkeypatch.setattr(quicklook, "jpeg_bytes", png_bytes)
+    monkeypatch.setattr(report_quicklook, "jpeg_bytes", png_bytes)
     monkeypatch.setattr(quicklook, "SEEN", "RAS")
-    views = quicklook.draw_quicklook(image, labels, {"classes": ROWS, "background": 0})
+    views = report_quicklook.draw_quicklook(image, labels, {"classes": ROWS, "background": 0})
     return [(pixels(v.image), over_ground(pixels(v.labels))) for v in views]
 
 

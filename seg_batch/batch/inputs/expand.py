@@ -6,17 +6,27 @@ import fnmatch
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
 from itertools import dropwhile, islice
+from typing import Any
 
+from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
+from seg_batch.core.errors import InputError
 from seg_batch.core.files import why_not_local
-from seg_batch.core.registry.formats import names_folder, split
+from seg_batch.core.registry.formats import (
+    names_folder,
+    probabilities_ending,
+    shared_endings,
+    split,
+)
 from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
@@ -29,6 +39,7 @@ from seg_batch.core.run_files import (
     named,
     shortened,
 )
+from seg_batch.io.sources.detect import detect
 
 _UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
@@ -39,27 +50,53 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
 
     Patterns and folders give images only, by the ending of their names. They leave out products of
     segbatch: where outputs are beside inputs, a second run would take the products of the first as
-    inputs. A pattern without a match gives one input with an error.
+    inputs. A pattern without a match gives one input with an error. Files of DICOM series are taken together, as the inputs
+    that they make.
     """
     products_in = cache(products)  # each folder is listed once
     specs: list[InputSpec] = []
+    asked = Place("", "inputs.paths", inputs.volume, inputs.series)
     for text in inputs.paths:
-        specs += _named_by(text, inputs.volume, products_in)
+        specs += _named_by(text, asked, products_in)
+    specs += _of_places(inputs.dicom, replace(asked, where="inputs.dicom"))
     if inputs.stack:
         specs += _stacks(inputs.stack, inputs.volume, products_in)
     for case in inputs.cases:
         path, *more = case.image
         specs.append(
-            InputSpec(path, "inputs.cases", volume=inputs.volume, more=tuple(more), id=case.id)
+            InputSpec(
+                path,
+                "inputs.cases",
+                volume=inputs.volume,
+                series=inputs.series,
+                more=tuple(more),
+                id=case.id,
+            )
         )
     if inputs.manifest:
-        specs += rows_of_manifest(inputs.manifest, inputs.volume)
+        specs += rows_of_manifest(inputs.manifest, inputs.volume, inputs.series)
     if inputs.list:
-        specs += rows_of_list(inputs.list, inputs.volume)
+        specs += rows_of_list(inputs.list, inputs.volume, inputs.series)
     return [spec for spec in specs if spec.error or not _is_left_out(spec, inputs.exclude)]
 
 
-def _is_left_out(spec: InputSpec, patterns: Iterable[str]) -> bool:
+def _of_places(texts: Iterable[str], asked: Place) -> Iterator[InputSpec]:
+    """The inputs of ``inputs.dicom``; those of a place in another come once."""
+    keys = set[str]()
+    for text in texts:
+        found = places(text, asked, _matching)
+        if not found:
+            why = why_no_image(text, [], _matching)
+            yield InputSpec(text, asked.where, error=f"{text}: no DICOM there: {why}")
+        for spec in (spec for place in found for spec in specs_of(place)):
+            if spec.left_out or spec.error or spec.key not in keys:
+                yield spec
+            keys |= set() if spec.left_out else {spec.key}
+
+
+def _is_left_out(spec: InputSpec, patterns: Sequence[str]) -> bool:
+    if spec.series_files:
+        return all(is_excluded(f"{spec.path}/{name}", patterns) for name in spec.series_files)
     return any(is_excluded(path, patterns) for path in spec.files)
 
 
@@ -79,29 +116,32 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _named_by(
-    text: str, volume: int | None, products_in: Callable[[str], set[str]]
-) -> list[InputSpec]:
-    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
-    where = "inputs.paths"
+def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -> list[InputSpec]:
+    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches; of DICOM, the series."""
+    where, volume = asked.where, asked.volume
     if why := why_not_local(text):
         return [InputSpec(text, where, volume=volume, error=why)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):
-        return [InputSpec(text, where, volume=volume)]
+        if is_dicom(text):
+            return specs_of(replace(asked, path=text))
+        return [InputSpec(text, where, volume=volume, series=asked.series)]
     else:
         paths = partial(_matching, text)
     try:
         found = [*set(paths())]
-        images = _images(found, products_in)
+        slices = slices_among(found)
+        images = _images(set(found) - set(slices), products_in)
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
-    if images:
-        return [InputSpec(path, where, volume=volume) for path in images]
+    series = [spec for place in together(slices, asked) for spec in specs_of(place)]
+    if images or series:
+        return [*(InputSpec(path, where, volume=volume) for path in images), *series]
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
     why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
-    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}")]
+    hint = "; for DICOM series in folders below, write it under inputs.dicom" * _has_folders(text)
+    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}{hint}")]
 
 
 def _stacks(
@@ -182,48 +222,69 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
                 heappush(links if os.path.islink(path) else plain, f"{path}/")
 
 
+def _is_one_inside(path: str) -> bool:
+    """Whether the first bytes of a file are those of an image: other kinds of files have its ending, too."""
+    with suppress(InputError):
+        return bool(detect(path))
+    return False
+
+
 def _is_image(path: str) -> bool:
     """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file
     that can't be opened, like a dangling link, counts as an image, which will be refused."""
     name = os.path.basename(path)
-    if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
+    if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
+    if not split(name)[1]:
+        return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False
     return names_folder(name.lower()) or not os.path.isdir(path)
 
 
 def products(folder: str) -> set[str]:
-    """Names of the products of segbatch in a folder. Beside a product is its report, or the work
-    store of a run that has not written the report yet."""
+    """Names of the products of segbatch in a folder. Beside a product is its report, which names further
+    ones, or the work store of a run that has not written the report yet."""
     names = set(os.listdir(folder or "."))
     made = {name.partition(_MARK)[0] for name in names if _MARK in name}
     made |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}
+    further = set[str]()
     for name in names:
         product = name.removesuffix(REPORT)
-        if product != name and product in names and _is_report(os.path.join(folder, name)):
-            made.add(product)
+        if product != name and (ours := _report(os.path.join(folder, name))):
+            made |= {product} & names
+            further |= _also_in(ours, folder)
     # Of long names, those beside are shortened.
     for name in (name for name in names if len(os.fsencode(name)) + ATTEMPT_BYTES > NAME_BYTES):
         report = named(name, REPORT)
         if {named(name, STORE), shortened(name, ATTEMPT_BYTES)} & (names | made) or (
-            report in names and _is_report(os.path.join(folder, report))
+            report in names and _report(os.path.join(folder, report))
         ):
             made.add(name)
-    return made | {with_probabilities(product) for product in made}
+    return made | further | {with_probabilities(product) for product in made}
+
+
+def _also_in(report: dict[str, Any], folder: str) -> set[str]:
+    """The names of the further products that lay beside the report's product, where ``folder`` is now."""
+    rows = report.get("also") or ()
+    paths = [str(row["path"]) for row in rows if isinstance(row, dict) and "path" in row]
+    here = {os.path.dirname(str(report.get("output"))), os.path.abspath(folder or ".")}
+    return {os.path.basename(path) for path in paths if os.path.dirname(path) in here}
 
 
 def with_probabilities(product: str) -> str:
     """The path of the probabilities beside a product."""
     folder, name = os.path.split(product)
     stem, ending = split(name)
-    return os.path.join(folder, named(stem, PROBABILITIES + ending))
+    return os.path.join(folder, named(stem, PROBABILITIES + probabilities_ending(ending)))
 
 
-def _is_report(path: str) -> bool:
+def _report(path: str) -> dict[str, Any] | None:
+    """The report of a product; None where the file is none."""
     try:
         with open(path, encoding="utf-8") as file:
             report = json.load(file)
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(report, dict) and report.keys() >= {"segbatch", "status", "plan", "product"}
+        return None
+    ours = isinstance(report, dict) and report.keys() >= {"segbatch", "status", "plan", "product"}
+    return report if ours else None

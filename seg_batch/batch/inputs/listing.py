@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
@@ -16,33 +17,76 @@ from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
+from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
+from seg_batch.inference.deidentify import require_untold
+from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.open_view import ImageSpec
 
 
 @dataclass(frozen=True)
 class Listing:
     """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys;
-    ``refused``: the reason in one line by key."""
+    ``refused``: the reason in one line by key. ``left_out``: a line for each series and for the files
+    that are no inputs, nor refused."""
 
     specs: tuple[InputSpec, ...]
     refused: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
-def list_inputs(workflow: Workflow) -> Listing:
+def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
     """The inputs of a workflow without steps. WorkflowError where its manifest or list can't be read; a
-    faulty input is refused. An input named twice with the same output, volume, model and bands counts once."""
+    faulty input is refused. An input named twice with the same output, volume, model and bands counts once.
+    ``is_dry``: nothing is written, no table of codes."""
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
+    left_out: dict[str, None] = {}
     for spec in expand_inputs(workflow.inputs):
-        specs.setdefault(spec.identity, spec)
+        if spec.left_out:
+            left_out[f"{spec.path}: {spec.left_out}"] = None
+        else:
+            specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
-    for index, spec in enumerate(specs.values(), start=1):
+    known = with_codes(workflow, list(specs.values()), is_dry=is_dry)
+    for index, spec in enumerate(known, start=1):
         listing.take(spec, index)
-    return listing.apart()
+    return replace(listing.apart(), left_out=tuple(left_out))
+
+
+def with_codes(
+    workflow: Workflow, specs: list[InputSpec], *, is_dry: bool = False
+) -> list[InputSpec]:
+    """The inputs with what stands for each, where the workflow says that they are not to be known. A code in the place of
+    a path, as ``set-aside.txt`` has them, is led back to its input."""
+    outputs = workflow.outputs
+    if outputs.deidentify is None:
+        return specs
+    folder = os.path.abspath(outputs.folder)
+    public = (folder, outputs.folder, *(workflow.model or ()))
+    specs = _led_back(outputs.deidentify, specs)
+    series = workflow.inputs.series if workflow.inputs else None
+    sources = [SourceOf.at(spec.files, series, spec.volume) for spec in specs]
+    made = pseudonyms(outputs.deidentify, sources, public, is_dry=is_dry)
+    return [replace(spec, pseudonym=each) for spec, each in zip(specs, made, strict=True)]
+
+
+def _led_back(table: str, specs: list[InputSpec]) -> list[InputSpec]:
+    known = read_table(table) if os.path.exists(table) else None
+    back = list[InputSpec]()
+    for spec in specs:
+        source = (
+            known and not os.path.lexists(spec.path) and known.source(os.path.basename(spec.path))
+        )
+        if source:
+            path, *more = source.files
+            spec = replace(spec, path=path, more=tuple(more), volume=source.volume)
+        back.append(spec)
+    return back
 
 
 class _Listed:
@@ -63,11 +107,16 @@ class _Listed:
                     f"{spec.where}: {spec.path} is named twice, with another output, model or "
                     "bands: name it once"
                 )
+            if spec.output and spec.pseudonym:
+                require_untold(spec.pseudonym, spec.output)
             output = output_of(spec, index, self.outputs)
             path, *more = map(os.path.abspath, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
-            self.refuse(spec.key, spec.where, error.message)
+            hidden = spec.pseudonym
+            where, why = spec.where, error.message
+            where, why = (hidden.told(where), hidden.told(why)) if hidden else (where, why)
+            self.refuse(spec.key, where, why)
 
     def refuse(self, key: str, where: str, why: str) -> None:
         """Add a refusal under its key, or a longer one where that is taken."""
@@ -94,14 +143,16 @@ class _Listed:
                 owners |= dict.fromkeys(written, key)
                 continue
             del self.specs[key]
-            self.refused[key] = f"{key}: {why}"
+            hidden = spec.pseudonym
+            self.refused[key] = f"{key}: {hidden.told(why) if hidden else why}"
         return Listing(tuple(self.specs.values()), self.refused)
 
     def written(self, spec: InputSpec) -> list[str]:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        return [output, *([with_probabilities(output)] if beside else [])]
+        also = also_paths(self.outputs.also, Path(output), image_stem(spec.files))
+        return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
@@ -129,6 +180,8 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
 
 def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
+    if spec.series_files:
+        return "volume"
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()

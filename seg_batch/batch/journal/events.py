@@ -50,10 +50,22 @@ CHECK_EVERY_S = 0.2  # between checks that the lease is still held
 TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
 
+class ImageFacts(TypedDict, total=False):
+    """A volume, as people know it. ``spacing_mm``: along ``x, y, z``, of a DICOM series columns, rows, slices; ``tilt_deg``:
+    of the slices against their stack, where they are tilted; the others are a DICOM series' own words and numbers."""
+
+    slices: int
+    spacing_mm: list[float]
+    tilt_deg: float
+    modality: str
+    description: str
+    number: int
+
+
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
-    longitudes and latitudes of a raster's outline; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    longitudes and latitudes of a raster's outline; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
     their range."""
 
     kind: str
@@ -67,6 +79,7 @@ class InputFacts(TypedDict, total=False):
     seconds_estimate: float
     time: dict[str, Any]
     output: str
+    also: list[str]
     of: str
     model: str
     engine: str
@@ -74,6 +87,7 @@ class InputFacts(TypedDict, total=False):
     warnings: list[str]
     fit: dict[str, Any]
     footprint: list[tuple[float, float]] | None
+    image: ImageFacts
 
 
 class ProductStamp(TypedDict):
@@ -97,7 +111,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``also``: further products by path; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -105,6 +119,7 @@ class InputResult(TypedDict, total=False):
     report: str
     product: ProductStamp
     probabilities: ProductStamp | None
+    also: dict[str, ProductStamp]
     of: str
     seconds: float
     stages_s: dict[str, float]

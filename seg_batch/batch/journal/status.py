@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import LIMIT_S, LeaseState, holder
+from seg_batch.batch.journal.names import input_name
 from seg_batch.batch.journal.state import (
     ENDED,
     RUNNING,
@@ -40,9 +41,10 @@ class BlockDone:
 
 
 class InHandRow(TypedDict):
-    """A running input; ``seconds``: since it was begun."""
+    """A running input; ``name``: what people call it; ``seconds``: since it was begun."""
 
     input: str
+    name: str
     blocks_done: int
     blocks: int
     attempt: int
@@ -225,6 +227,7 @@ def _workers(
 def _in_hand(record: InputRecord, done: int, now: float) -> InHandRow:
     return {
         "input": record.key,
+        "name": input_name(record.key, record.facts.get("image")),
         "blocks_done": done,
         "blocks": record.blocks,
         "attempt": record.attempts,

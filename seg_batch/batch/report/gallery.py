@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.report.quicklook import PlaneView, Windows, draw_quicklook, sample
+from seg_batch.batch.report.led_back import LedBack
+from seg_batch.batch.report.picture import Picture
+from seg_batch.batch.report.quicklook import Windows, draw_quicklook, sample
 from seg_batch.batch.report.rows import InputRow, RunReport
 from seg_batch.io.pictures import Composite, window_of
 from seg_batch.io.sources.protocol import one_line
@@ -23,18 +25,10 @@ from seg_batch.io.sources.protocol import one_line
 MOST = 60
 SLOWEST = 10
 NOT_COMPLETE = 30
+TO_REVIEW, ODD = 20, 10
 BYTES = 6 << 20  # of pictures; base64 takes a third more in the page
 SECONDS = 180.0
 MEASURED = 8  # inputs of those that share a window
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The quicklook of one input; ``why``: the reason where it could not be drawn."""
-
-    input: str
-    views: tuple[PlaneView, ...] = ()
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,11 @@ class Gallery:
     windows: tuple[str, ...] = ()
 
 
-def gallery(facts: RunReport) -> Gallery:
-    """Pictures of inputs that are not complete, then the slowest, then the others in order."""
+def gallery(facts: RunReport, table: str | None = None) -> Gallery:
+    """Pictures of inputs that are not complete or to review, then of odd sizes, then the slowest, then the others in
+    order. ``table``: that of the codes of inputs that are not to be known; without it these are shown by their labels
+    alone."""
+    led_back = LedBack.by(table)
     rows = {row["input"]: row for row in facts["inputs"]}
     drawable = [
         row for row in facts["inputs"] if row["status"] in ("complete", "partial", "failed")
@@ -65,13 +62,13 @@ def gallery(facts: RunReport) -> Gallery:
     drawn: dict[str, Picture] = {}
     left, until = BYTES, time.monotonic() + SECONDS
     keys = list(_order(facts, drawable))
-    reports = {key: report for key in keys if (report := _readable(rows[key]))}
+    reports = {key: led_back(report) for key in keys if (report := _readable(rows[key]))}
     shared = _shared_windows(reports)
     for key in keys:
         if left <= 0 or time.monotonic() > until:
             break
         windows = shared.get(_group_of(reports[key])) if key in reports else None
-        drawn[key] = _picture(rows[key], windows)
+        drawn[key] = led_back.told(_picture(rows[key], windows, led_back))
         left -= sum(len(v.image or b"") + len(v.labels or b"") for v in drawn[key].views)
     pictures = tuple(drawn[key] for key in rows if key in drawn)
     of_views = Counter(w for p in pictures for w in {v.window for v in p.views} if w)
@@ -97,6 +94,8 @@ def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
     """Keys in order of interest, each once, ``MOST`` in total."""
     wanted = [r["input"] for r in drawable if r["status"] != "complete"][:NOT_COMPLETE]
     known = {row["input"] for row in drawable}
+    wanted += [r["input"] for r in drawable if r["review"]][:TO_REVIEW]
+    wanted += [r["input"] for r in drawable if r["odd_sizes"]][:ODD]
     wanted += [key for key in facts["slowest"][:SLOWEST] if key in known]
     wanted += [r["input"] for r in drawable]
     yield from list(dict.fromkeys(wanted))[:MOST]
@@ -144,11 +143,11 @@ def _measured(reports: list[dict[str, Any]]) -> Windows:
     return windows
 
 
-def _picture(row: InputRow, windows: Windows | None) -> Picture:
+def _picture(row: InputRow, windows: Windows | None, led_back: LedBack) -> Picture:
     """The picture of one row, or the error in its place: the input may be gone or damaged by now,
     and a library may raise anything on it."""
     try:
-        report, why = _report(row), ""
+        report, why = led_back(_report(row)), ""
         labels = None if row["status"] == "failed" else row["output"]
         shared = () if windows is None else (windows,)
         try:

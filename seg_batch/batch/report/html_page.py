@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from seg_batch.batch.journal.names import image_words, input_name
 from seg_batch.batch.report.footprint_map import footprint_map
 from seg_batch.batch.report.gallery import Gallery, Picture
 from seg_batch.batch.report.history import MEANING
@@ -26,6 +27,7 @@ FILTERS |= {"share", "number", "day", "counted"}
 WRONG = ("refused", "failed", "partial", "unfinished")
 MOST_DETAILS = 2000  # inputs whose details are in the page; those of all are in the JSON
 MOST_WRONG = 500
+MOST_ODD = 6  # classes of an input; those of all are in the JSON
 MOST_ROWS = 500  # shown at first: laying out a table of thousands takes a browser seconds
 
 # Event -> the noun that counts it.
@@ -56,11 +58,11 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
     script = (PAGES / "run_report.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
     filters = {name: getattr(units, name) for name in FILTERS}
-    tails = _tails(row["input"] for row in inputs)
+    names = _names(inputs)
     kinds = Counter(event["event"] for event in facts["events"])
     sizes, sizes_left_out = size_columns(inputs)
     return (
-        environment(**filters, file=lambda path: tails.get(path, str(path)))
+        environment(**filters, file=lambda path: names.get(path, str(path)))
         .get_template("run_report.html.j2")
         .render(
             facts=facts,
@@ -73,6 +75,8 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             happened=", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items()),
             wrong=[row for row in inputs if row["status"] in WRONG],
             review=[row for row in inputs if row["review"]],
+            odd=[row for row in inputs if row["odd_sizes"]],
+            most_odd=MOST_ODD,
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
             rows=[_row(i, row, sizes) for i, row in enumerate(inputs)],
@@ -93,6 +97,16 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             units={u: s for u, s in SIZE_UNITS.items() if any(u in c for c in totals["classes"])},
         )
     )
+
+
+def _names(inputs: list[InputRow]) -> dict[str, str]:
+    """What each input is called: the shortest unique tail of its path, a series as people know it."""
+    tails = _tails(row["input"] for row in inputs)
+    names = {row["input"]: input_name(tails[row["input"]], row["image"]) for row in inputs}
+    counts = Counter(names.values())
+    return {
+        key: name if counts[name] == 1 else input_name(tails[key]) for key, name in names.items()
+    }
 
 
 def _tails(paths: Iterable[str]) -> dict[str, str]:
@@ -157,12 +171,14 @@ def _counted(n: int, noun: str) -> str:
 
 
 def _row(place: int, row: InputRow, sizes: list[SizeColumn]) -> dict[str, Any]:
-    """``cells``: text, number and kind of each, in the order of the table."""
+    """``image``: what it is, in words; ``cells``: text, number, kind, and what is odd of each, in the order of the table."""
     values: dict[str, Any] = {**row, "warnings": len(row["warnings"])}
     first, *work = [(show(values[key]), values[key], key) for key, _, show in COLUMNS]
-    cells = [first, *((*column.cell(row), "sizes") for column in sizes), *work]
+    cells = [(*first, ""), *((*c.cell(row), "sizes", c.odd(row)) for c in sizes)]
+    cells += [(*cell, "") for cell in work]
     over = (row["peak_rss_bytes"] or 0) > (row["promised_bytes"] or float("inf"))
-    return {"place": place, "told": row, "cells": cells, "over": over}
+    image = image_words(row["image"])
+    return {"place": place, "told": row, "image": image, "cells": cells, "over": over}
 
 
 def _picture(picture: Picture, shared: tuple[str, ...]) -> dict[str, Any]:

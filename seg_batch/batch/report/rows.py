@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from seg_batch.batch.journal.events import JournalEvent
+from seg_batch.batch.journal.events import ImageFacts, JournalEvent
 from seg_batch.inference.report import ClassRow, Failure, ReportSizes
 
 Verdict = Literal["complete", "unfinished", "not complete"]
@@ -41,9 +41,17 @@ class ProductRow(TypedDict, total=False):
     side_files: dict[str, Any]
 
 
+class OddSize(TypedDict):
+    """A class whose volume in this input is far from ``median``, that of the run; both in millilitres."""
+
+    name: str
+    millilitres: float
+    median: float
+
+
 class InputRow(TypedDict):
     """One input, or one step of a workflow. Numbers are None where they are unknown. ``seconds``:
-    sum over all attempts; ``stopped``: unix seconds."""
+    sum over all attempts; ``stopped``: unix seconds; ``odd_sizes``: those to look at."""
 
     input: str
     status: str
@@ -57,6 +65,7 @@ class InputRow(TypedDict):
     stages_s: dict[str, float]
     kind: str | None
     extent: list[int] | None
+    image: ImageFacts
     voxels: int | None
     voxels_per_s: float | None
     tiles: int | None
@@ -67,6 +76,7 @@ class InputRow(TypedDict):
     peak_rss_bytes: int | None
     classes: list[ClassRow]
     background: int | None
+    odd_sizes: list[OddSize]
     footprint: list[tuple[float, float]] | None
     seam_index: float | None
     warnings: list[str]

@@ -20,6 +20,7 @@ from seg_batch.batch.report.rows import (
     SessionRow,
     Verdict,
 )
+from seg_batch.batch.report.sizes import mark_odd_sizes
 from seg_batch.batch.report.worker_intervals import workers
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.core.errors import Exit
@@ -45,7 +46,8 @@ def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunR
         _input(record, history, spent.get(record.key, 0.0), len(blocks.get(record.key, ())))
         for record in history.inputs
     ]
-    inputs.sort(key=lambda row: STATUSES.index(row["status"]))
+    inputs.sort(key=_urgency)
+    mark_odd_sizes(inputs)
     once = Once()
     for row in inputs:
         row["warnings"] = once.left(row["warnings"])
@@ -66,6 +68,13 @@ def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunR
         "events": list(history.markers),
         "workflow": settings,
     }
+
+
+def _urgency(row: InputRow) -> tuple[int, bool]:
+    """What is looked at first: what went wrong, then what is to review, then what is not done yet."""
+    place = STATUSES.index(row["status"])
+    review = row["status"] == "complete" and bool(row["review"])
+    return (STATUSES.index("unfinished") if review else place), not review
 
 
 def _verdict(history: RunHistory, counts: Counter[str]) -> Verdict:
@@ -99,6 +108,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "stages_s": {k: v for k, v in (result.get("stages_s") or {}).items() if k != "total"},
         "kind": facts.get("kind"),
         "extent": facts.get("extent"),
+        "image": facts.get("image") or {},
         "voxels": voxels,
         "voxels_per_s": voxels / seconds if voxels and seconds else None,
         "tiles": result.get("tiles"),
@@ -109,6 +119,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
         "background": result.get("background"),
+        "odd_sizes": [],
         "footprint": facts.get("footprint"),
         "seam_index": result.get("seam_index"),
         "warnings": [*_warnings(facts, result), *_changed(result)],

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from seg_batch.batch.journal import Journal
+from seg_batch.batch.report.for_machines.junit import junit
+from seg_batch.batch.report.for_machines.prometheus import metrics
 from seg_batch.batch.report.gallery import Gallery, gallery
 from seg_batch.batch.report.history import history_of
 from seg_batch.batch.report.html_page import run_page
-from seg_batch.batch.report.junit import junit
-from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.report.sizes import size_tables
 from seg_batch.batch.report.steps import steps_of, with_all_steps
@@ -41,7 +41,11 @@ def write(folder: str | Path) -> RunReport:
     if workflow.get("steps"):
         facts["steps"] = steps_of(history, workflow, facts["inputs"], folder)
         facts["workers"] = []
-    pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
+    outputs = workflow.get("outputs") or {}
+    if facts["steps"] or outputs.get("pictures") is False:
+        pictures = Gallery((), 0)
+    else:
+        pictures = gallery(facts, outputs.get("deidentify"))
     # Files for machines first: drawing and writing the page takes longest.
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     write_bytes(folder / JUNIT, junit(facts))

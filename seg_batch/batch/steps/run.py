@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.job import BatchJob
+from seg_batch.batch.job import BatchJob, told_settings
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import StepResult
 from seg_batch.batch.resume import prepare_folder
@@ -80,7 +80,7 @@ class _Chain:
         self.begun = False
 
     def run(self) -> dict[str, Any]:
-        sha256, plain = self.workflow.sha256, self.workflow.to_json()
+        sha256, plain = self.workflow.sha256, told_settings(self.workflow)
         prepare_folder(BatchJob(self.folder, sha256, plain, requests={}, overwrite=self.overwrite))
         self.record = StepRecord(self.workflow, self.folder)
         begin(self.journal, sha256)

@@ -11,15 +11,17 @@ import os
 import stat
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
-from seg_batch.io.sources.side_files import SideFile, side_files_of, sides_of
+from seg_batch.io.sources.side_files import SideFile, lacks_voxels, side_files_of, sides_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -34,12 +36,13 @@ Glance = tuple[int, int, int]
 @dataclass(frozen=True)
 class FolderListing:
     """The folder at one time: images by name, all other names; ``whole``: nothing is left out. ``waiting``: by
-    their names, images that lack a file, with what they wait for."""
+    their names, images that lack a file, with what they wait for; ``still``: images that are known to have kept still."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
     waiting: dict[str, tuple[Glance, str]] = field(default_factory=dict)
+    still: frozenset[str] = frozenset()
 
 
 def list_arrivals(folder: Path) -> FolderListing:
@@ -66,9 +69,19 @@ def list_arrivals(folder: Path) -> FolderListing:
             "would be seen: check the path, its permissions and the mount"
         ) from error
     rasters = [name for name in images if not names_folder(name.lower())]
-    for name, sides in side_files_of(rasters, others).items():
+    beside = side_files_of(rasters, others)
+    for name, sides in beside.items():
         images[name] = _together(folder, images[name], sides)
-    return FolderListing(images, frozenset(others))
+    lacks = {name: lacks_voxels(name, beside.get(name, ())) for name in rasters}
+    waiting = {
+        name: (
+            images.pop(name),
+            f"{name} waits for its voxels ({file}, or whichever its header names after it)",
+        )
+        for name, file in lacks.items()
+        if file
+    }
+    return FolderListing(images, frozenset(others), waiting=waiting)
 
 
 def _together(folder: Path, image: Glance, sides: list[SideFile]) -> Glance:
@@ -173,11 +186,44 @@ class ArrivalOutcome:
     marker: Glance | None = None
 
 
+class ArrivalCodes:
+    """What the log of arrivals writes for their names and glances: themselves."""
+
+    def name(self, name: str) -> str:
+        return name
+
+    def glance(self, glance: Glance) -> Glance:
+        return glance
+
+    def coded(self, outcome: ArrivalOutcome) -> ArrivalOutcome:
+        marker = outcome.marker and self.glance(outcome.marker)
+        return replace(
+            outcome, name=self.name(outcome.name), glance=self.glance(outcome.glance), marker=marker
+        )
+
+
+class KeyedCodes(ArrivalCodes):
+    """The ``code`` of each name; of glances, whose times are dates of the sources, digests with the key of the watched
+    folder's ``pseudonym``."""
+
+    def __init__(self, pseudonym: Pseudonym, code: Callable[[str], str]) -> None:
+        self._sealed, self._code = pseudonym.sealed, code
+
+    def name(self, name: str) -> str:
+        return self._code(name)
+
+    def glance(self, glance: Glance) -> Glance:
+        digest = self._sealed(glance)["keyed"]
+        return int(digest[:13], 16), int(digest[13:26], 16), int(digest[26:39], 16)
+
+
 class ArrivalLog:
     """An append-only file of outcomes, so that each arrival, by name and glance, is segmented once. A file
-    that is replaced or touched is another arrival. ``damaged``: the number of unreadable lines."""
+    that is replaced or touched is another arrival. ``damaged``: the number of unreadable lines. ``codes``: what is written
+    for names and glances."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, codes: ArrivalCodes | None = None) -> None:
+        self._codes = codes or ArrivalCodes()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._outcomes: dict[str, ArrivalOutcome] = {}
         self._times: Counter[str] = Counter()
@@ -201,23 +247,36 @@ class ArrivalLog:
         self._times[outcome.name] += 1
         return outcome
 
+    def shown(self, name: str) -> str:
+        """The name, or the code that stands for it."""
+        return self._codes.name(name)
+
     def of(self, name: str, glance: Glance) -> ArrivalOutcome | None:
         """The final outcome of this arrival; None where it is still to be segmented."""
-        outcome = self._outcomes.get(name)
-        over = outcome is not None and outcome.glance == glance and outcome.fate != CHANGED
-        return outcome if over else None
+        outcome = self.last(name)
+        if outcome is None or outcome.fate == CHANGED:
+            return None
+        if outcome.glance != self._codes.glance(glance):
+            return None
+        return replace(outcome, name=name, glance=glance)
 
     def last(self, name: str) -> ArrivalOutcome | None:
-        """The outcome of the last arrival of this name."""
-        return self._outcomes.get(name)
+        """The outcome of the last arrival of this name, as it is written."""
+        return self._outcomes.get(self.shown(name))
+
+    def is_new_marker(self, name: str, marker: Glance) -> bool:
+        """Whether this is not the marker of the last arrival of this name."""
+        outcome = self.last(name)
+        return outcome is None or outcome.marker != self._codes.glance(marker)
 
     def times(self, name: str) -> int:
         """How many arrivals of this name have an outcome."""
-        return self._times[name]
+        return self._times[self.shown(name)]
 
     def write(self, outcome: ArrivalOutcome) -> ArrivalOutcome:
         """Append an outcome with the time, flushed (fsync); OSError when the disk refuses."""
-        plain = asdict(replace(outcome, t=round(time.time(), 3)))
+        outcome = replace(outcome, t=round(time.time(), 3))
+        plain = asdict(self._codes.coded(outcome))
         line = json.dumps(plain).encode() + b"\n"
         size = os.fstat(self._handle).st_size
         try:
@@ -228,7 +287,8 @@ class ArrivalLog:
         except OSError:
             os.ftruncate(self._handle, size)
             raise
-        return self._add(plain)
+        self._add(plain)
+        return outcome
 
     def close(self) -> None:
         os.close(self._handle)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from seg_batch.batch.hooks import run_hooks
@@ -20,14 +21,18 @@ from seg_batch.batch.journal.run import taken_over_line
 from seg_batch.batch.run_log import RunLog
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.watch.archive import Archive
-from seg_batch.batch.watch.arrivals import ArrivalLog
+from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
+from seg_batch.batch.watch.network import open_outbox, receiving
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
+from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
+from seg_batch.core.privacy.silence import quiet_libraries
+from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS, shortened
 from seg_batch.executors import WorkerRequirements, open_pool
 from seg_batch.inference.worker_requirements import shared_requirements
@@ -46,11 +51,41 @@ class Service:
     overwrite: bool = False
     report: Callable[[Path], object] = lambda folder: None
 
+    @cached_property
+    def hidden(self) -> Pseudonym | None:
+        """What stands for the watched folder, where the workflow says that inputs are not to be known."""
+        outputs = self.workflow.outputs
+        if outputs.deidentify is None:
+            return None
+        public = (os.path.abspath(outputs.folder), outputs.folder, *(self.workflow.model or ()))
+        return pseudonyms(outputs.deidentify, [SourceOf.at([str(self.archive.folder)])], public)[0]
+
+    @property
+    def called(self) -> str:
+        """The watched folder in messages."""
+        return self.hidden.code if self.hidden else str(self.archive.folder)
+
+    @property
+    def codes(self) -> ArrivalCodes:
+        """What the log of arrivals writes for them."""
+        if self.hidden is None:
+            return ArrivalCodes()
+        table, inputs = read_table(self.workflow.outputs.deidentify or ""), self.workflow.inputs
+        volume = inputs.volume if inputs else None
+
+        def code(name: str) -> str:
+            files = [str(self.archive.folder / each) for each in self.archive.stack.files(name)]
+            return table.pseudonym(SourceOf.at(files, None, volume)).code
+
+        return KeyedCodes(self.hidden, code)
+
     @property
     def run(self) -> Path:
         """The folder of the arrival log; the run folders of the days are beside it. A hash of the
         path separates watched folders of one name that have one output folder."""
         output = Path(self.workflow.outputs.folder).absolute()
+        if self.hidden is not None:
+            return output / RUNS / f"watch-{self.hidden.code}"
         folder = self.archive.folder.resolve()
         unique = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
         return output / RUNS / f"{shortened(f'watch-{folder.name}', 40)}-{unique}"
@@ -60,6 +95,11 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
     """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed;
     130 where a fault like a full disk ended the watch, or an arrival was cut short. RefusedError where
     it can't begin."""
+    with hushed(service.hidden):
+        return _served(service, callback, say)
+
+
+def _served(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
@@ -67,15 +107,19 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         with on_disk(service.run):
             service.run.mkdir(parents=True, exist_ok=True)
         lease = enter(acquire(service.run, say=say))
-        log = enter(RunLog(service.run / LOG))
+        log = enter(RunLog(service.run / LOG, hides=service.hidden is not None))
+        enter(quiet_libraries(service.hidden is not None))
+
+        told = service.hidden.told if service.hidden else str
 
         def noted(text: str) -> None:
-            log.write("warning", "watch", text)
-            say(text)
+            log.write("warning", "watch", told(text))
+            say(told(text))
 
+        outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
         if line := taken_over_line(lease):
             noted(line)
-        arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS)))
+        arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS, service.codes)))
         if arrival_log.damaged:
             noted(
                 f"{arrival_log.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
@@ -99,18 +143,23 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         )
 
         def on_idle(counted: Counter[str]) -> None:
-            callback.on(events.Idle(watch_status(service.archive.folder, counted, after.report)))
+            callback.on(events.Idle(watch_status(service.called, counted, after.report)))
 
         watch = HotFolder(
-            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle
+            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle, outbox.add
         )
-        log.write("info", "begun", f"watching {service.archive.folder}")
-        status = watch.run(stop.asked)
+        log.write("info", "begun", f"watching {service.called}")
+        with receiving(service.archive, service.workflow.dicom, noted):
+            status = watch.run(stop.asked)
+        outbox.drain(stop.asked)
+        if outbox.unsent:
+            noted(outbox.left())
+            status = Exit.PARTIAL if status == Exit.COMPLETE else status
         log.write("info", "ended", stop.why, status=status)
         return Exit.STOPPED if stop.fault else status
 
 
-def watch_status(folder: Path, counted: Counter[str], report: Path | None) -> str:
+def watch_status(folder: str, counted: Counter[str], report: Path | None) -> str:
     """The status of a watch, in one line."""
     counts = ", ".join(f"{counted[fate]} {fate}" for fate in ("done", "failed") if counted[fate])
     status = f"watching {folder}" + (f": {counts} so far" if counts else "")

@@ -55,7 +55,7 @@ class StackArrivals:
         """The same with one image for each case that is whole; what the others wait for is in ``waiting``."""
         if not self.patterns:
             return seen
-        images, waiting = dict[str, Glance](), dict[str, tuple[Glance, str]]()
+        images, waiting = dict[str, Glance](), dict(seen.waiting)
         paths_of = {pattern: list(seen.images) for pattern in self.patterns}
         for case in stacked_cases(self.patterns, paths_of):
             names = [name for row in case.files.values() for name in row]
@@ -66,6 +66,10 @@ class StackArrivals:
                 lacks = set(self.files(filled(self.patterns[0], case.id))).difference(names)
                 waiting[case.id] = glance, f"{case.id} waits for {' and '.join(sorted(lacks))}"
         return replace(seen, images=images, waiting=waiting)
+
+    def beside(self, name: str) -> dict[str, Glance]:
+        """Other arrivals that move with this one."""
+        return {}
 
     def markers(self, name: str, marker: str | None) -> set[str]:
         """Names of the files that may declare an arrival complete: one for it, or one for each file."""

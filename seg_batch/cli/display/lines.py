@@ -30,9 +30,15 @@ def summary_lines(report: Report) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    resampled = _resampled_lines(report)
+    resampled = _resampled_lines(report) + _also_lines(report)
     review = [f"  to review: {reason}" for reason in report.get("review", ())]
     return "\n".join(lines + _post_lines(report) + _seam_lines(report) + resampled + review)
+
+
+def _also_lines(report: Report) -> list[str]:
+    """One line per further product of this map."""
+    sha256 = report["product"]["sha256"]
+    return [f"  also {row['path']}" for row in report.get("also", ()) if row["of"] == sha256]
 
 
 def _resampled_lines(report: Report) -> list[str]:
@@ -76,8 +82,9 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     plan, time_s = prepared.plan, estimate(prepared.plan, prepared.model)
     at_most = plan.disk_bytes
     return {
-        "input": prepared.info.path,
+        "input": prepared.called,
         "output": str(prepared.outputs.product),
+        "also": [*map(str, prepared.outputs.also)],
         "model": prepared.model.name,
         "members": [member.name for member in prepared.model.members],
         "blocks": {"total": plan.blocks, "shape": list(plan.block)},
@@ -104,7 +111,10 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     left, free = left_bytes(at_most, prepared.outputs), free_bytes(product)
     there = f", {show_bytes(at_most - left)} of it there already" if left < at_most else ""
     lines = [
-        ("input", f"{info.path}  ({info.kind}, {by(plan.extent)}, {len(info.channels)} channels)"),
+        (
+            "input",
+            f"{prepared.called}  ({info.kind}, {by(plan.extent)}, {len(info.channels)} channels)",
+        ),
         ("model", f"{prepared.model.called}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),
@@ -127,6 +137,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         *(("then", describe(step)) for step in plan.post),
         *(("to review", line) for line in prepared.verdict.lines),
         ("output", product),
+        *(("also", path) for path in prepared.outputs.also),
     ]
     return rows(lines + [("warning", w) for w in info.warnings])
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from seg_batch.batch.journal.names import input_name
 from seg_batch.core import events
 from seg_batch.core.units import show_s
 
@@ -18,12 +19,14 @@ RECENT_S = 300.0  # the time over which the speed is measured
 
 @dataclass
 class Running:
-    """An input in work: its blocks and tiles, its ``ended`` blocks, its ``counted`` tiles, its stage."""
+    """An input in work: its blocks and tiles, its ``ended`` blocks, its ``counted`` tiles, its stage, and what people call
+    it."""
 
     blocks: int
     tiles: int
     since: float
     stage: str
+    name: str = ""
     ended: int = 0
     counted: int = 0
 
@@ -86,7 +89,9 @@ class Tally:
         self.first = now if self.first is None else self.first
         blocks = facts.get("blocks") or 1
         stage = "handed out" if blocks == 1 else "opening"
-        self.running[key] = Running(blocks, facts.get("tiles") or 0, now, stage)
+        self.running[key] = Running(
+            blocks, facts.get("tiles") or 0, now, stage, input_name(key, facts.get("image"))
+        )
         self.folder = _common(self.folder, os.path.dirname(key))
 
     def _block(self, item: Running, receipt: Mapping[str, Any] | None, now: float) -> None:
@@ -174,8 +179,9 @@ class Tally:
         return blocks
 
     def short(self, key: str) -> str:
-        """An input's path without the common folder."""
-        return key.removeprefix(os.path.join(self.folder or "", ""))
+        """What an input is called, without the common folder."""
+        item = self.running.get(key)
+        return (item.name if item else key).removeprefix(os.path.join(self.folder or "", ""))
 
 
 def _common(folder: str | None, other: str) -> str:

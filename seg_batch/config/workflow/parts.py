@@ -22,7 +22,7 @@ from seg_batch.config.workflow.fields import (
     product_names,
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
-from seg_batch.config.workflow.output_names import check_pattern
+from seg_batch.config.workflow.output_names import check_also, check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -56,13 +56,14 @@ def _stack_pattern(text: str) -> None:
 
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
-    between). ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
+    between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series. ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
     several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
     a DICOM folder, by number or UID."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
+    dicom: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     stack: Annotated[
         tuple[Annotated[GlobText, checked_by(_stack_pattern)], ...], BeforeValidator(as_list)
     ] = ()
@@ -80,8 +81,8 @@ class InputSettings(CheckedValue):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if not (self.paths or self.stack or self.cases or self.manifest or self.list):
-            raise ValueError("there is nothing to segment: give paths, a manifest or a list")
+        if not any((self.paths, self.dicom, self.stack, self.cases, self.manifest, self.list)):
+            raise ValueError("there is nothing to segment: give paths, dicom, a manifest or a list")
         return self
 
 
@@ -99,11 +100,16 @@ class Formats(CheckedValue):
 
 class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
-    ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
+    ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
+    products are then called, and nothing is told of inputs; ``pictures``: whether the report has some. ``also``: further
+    products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there."""
 
     folder: PathText
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
     formats: Formats = Formats()
+    deidentify: PathText | None = None
+    pictures: bool = True
+    also: Annotated[Words, checked_by(check_also)] = ()
 
     @model_validator(mode="before")
     @classmethod

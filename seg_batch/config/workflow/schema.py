@@ -7,12 +7,13 @@ import json
 import os
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import CheckedValue
+from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.fields import Count, Post, as_list
+from seg_batch.config.workflow.network import DicomSettings
 from seg_batch.config.workflow.option_keys import options_of
 from seg_batch.config.workflow.parts import (
     InputSettings,
@@ -24,10 +25,13 @@ from seg_batch.config.workflow.parts import (
 )
 from seg_batch.config.workflow.paths import program_of
 from seg_batch.config.workflow.steps import Name, PredictStep, Step
+from seg_batch.core.errors import PlanError
 from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
+# Of these, keys that no map depends on: a run goes on with others.
+NO_MAP = ("force", "also", "pictures")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
@@ -43,6 +47,11 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
     "series": None,
+    "dicom": [],
+    "deidentify": None,
+    "pictures": True,
+    "also": [],
+    "seg": "labelmap",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
@@ -58,7 +67,8 @@ class Workflow(CheckedValue):
     """The ``inputs`` of one prediction, or ``steps`` that follow one another.
 
     ``workers``: processes; 0: one per GPU, or one. ``cluster``: as for ``--cluster``, or a mapping that
-    describes one. ``on_finish``: commands, each a list of words, run at the end.
+    describes one. ``on_finish``: commands, each a list of words, run at the end. ``dicom``: what ``watch`` receives over
+    the network, and where it sends products.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -74,6 +84,7 @@ class Workflow(CheckedValue):
     limits: LimitSettings = LimitSettings()
     on_failure: OnFailure = OnFailure()
     on_finish: tuple[Command, ...] = ()
+    dicom: DicomSettings | None = None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -97,6 +108,17 @@ class Workflow(CheckedValue):
         """The options of each input's plan."""
         return options_of(PredictOptions, self)
 
+    def without_pictures(self) -> Workflow:
+        """The same without quicklooks in its report."""
+        steps = tuple(
+            step.model_copy(update={"outputs": step.outputs.model_copy(update={"pictures": False})})
+            if isinstance(step, PredictStep)
+            else step
+            for step in self.steps
+        )
+        outputs = self.outputs.model_copy(update={"pictures": False})
+        return self.model_copy(update={"outputs": outputs, "steps": steps})
+
     def of_step(self, step: PredictStep) -> Workflow:
         """The workflow of this step alone: its own keys, the others from here."""
         own = {key: getattr(step, key) for key in ("inputs", "model", "options", "post", "outputs")}
@@ -105,7 +127,7 @@ class Workflow(CheckedValue):
     @model_validator(mode="after")
     def _one_or_several_steps(self) -> Self:
         if not self.steps:
-            if self.inputs is None:
+            if self.inputs is None and self.dicom is None:
                 raise ValueError("there is nothing to do: give inputs, or steps")
             return self
         fields = type(self).model_fields  # JSON of a workflow holds all keys, at their defaults
@@ -118,10 +140,25 @@ class Workflow(CheckedValue):
         return self
 
 
+def with_network(workflow: Workflow, said: dict[str, Any]) -> Workflow:
+    """The workflow with those keys of ``dicom`` that options say; PlanError where they contradict one another."""
+    said = {key: value for key, value in said.items() if value}
+    if not said:
+        return workflow
+    if "tls" in said:
+        said["tls"] = os.path.abspath(said["tls"])
+    before = workflow.dicom.model_dump(exclude_defaults=True) if workflow.dicom else {}
+    try:
+        network = DicomSettings.model_validate({**before, **said})
+    except ValidationError as error:
+        raise PlanError(first_problem(error, "DICOM", DicomSettings)) from None
+    return workflow.model_copy(update={"dicom": network})
+
+
 def _as_before(plain: Any) -> Any:
-    """Without the key that changes no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
+    """Without the keys that change no map, and with ``auto`` as earlier versions said it, so that their runs go on."""
     if isinstance(plain, dict):
-        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key != "force"}
+        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key not in NO_MAP}
     return [_as_before(value) for value in plain] if isinstance(plain, list) else plain
 
 
@@ -137,6 +174,6 @@ def _without_later(plain: Any) -> Any:
         return {
             key: _without_later(value)
             for key, value in plain.items()
-            if key not in CAME_LATER or value != CAME_LATER[key]
+            if key not in CAME_LATER or value not in (CAME_LATER[key], None)
         }
     return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

@@ -15,10 +15,10 @@ const table = find("#table"), search = find("#search"), status = find("#status")
 let most = table ? Number(table.dataset.most) : 0;
 const groups = table ? [...table.tBodies] : [];
 const rows = groups.map(group => ({
-  group, status: group.dataset.status, text: group.dataset.text,
+  group, status: group.dataset.status, review: "review" in group.dataset, text: group.dataset.text,
   cells: [...group.rows[0].cells].map(cell => {
     const value = cell.dataset.value;
-    return value === undefined ? cell.textContent.trim() : value === "" ? null : Number(value);
+    return value === undefined ? (find("bdi", cell) ?? cell).textContent.trim() : value === "" ? null : Number(value);
   }),
 }));
 
@@ -26,7 +26,7 @@ function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean), of = status.value;
   let fitting = 0;
   for (const row of rows) {
-    const fits = (!of || row.status === of || (of === "not complete" && row.status !== "complete"))
+    const fits = (!of || row.status === of || (of === "not complete" && row.status !== "complete") || (of === "to review" && row.review))
       && words.every(word => row.text.includes(word));
     fitting += fits;
     row.group.hidden = !fits || fitting > most;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from typing import BinaryIO
@@ -42,6 +43,7 @@ _KEYWORDS = (
     "SeriesDescription",
     "SeriesNumber",
     "InstanceNumber",
+    "PatientID",
     "ImageType",
     "Manufacturer",
     "ImagePositionPatient",
@@ -163,6 +165,9 @@ def _facts(values: Values, read: Parsed, first: Slice) -> SeriesFacts:
         padding=pixels.padding,
         padding_limit=pixels.padding_limit,
         radiopharmacy=_radiopharmacy(values),
+        patient=hashlib.sha256(values.text("PatientID").encode("utf-8", "replace")).hexdigest()[
+            :16
+        ],
     )
 
 

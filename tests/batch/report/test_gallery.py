@@ -19,7 +19,8 @@ from tests.support.files import write_raster
 
 
 def row(key: str, status: str = "complete") -> dict[str, Any]:
-    return {"input": key, "status": status, "output": "o", "report": None}
+    known = {"output": "o", "report": None, "review": [], "odd_sizes": []}
+    return {"input": key, "status": status, **known}
 
 
 def test_the_wanted_come_first_and_the_rest_is_counted(monkeypatch: Any) -> None:
@@ -33,8 +34,9 @@ def test_the_wanted_come_first_and_the_rest_is_counted(monkeypatch: Any) -> None
     rows = [row("refused", "refused"), row("failed", "failed"), row("partial", "partial")]
     rows += [row("waiting", "waiting"), *(row(f"{k:03}") for k in range(100))]
     facts = {"inputs": rows, "slowest": ["090", "050", "partial"]}
+    rows[80]["review"], rows[70]["odd_sizes"] = ["look"], [{}]
     found = gallery(facts)
-    assert drawn[:5] == ["failed", "partial", "090", "050", "000"]
+    assert drawn[:7] == ["failed", "partial", "076", "066", "090", "050", "000"]
     assert len(drawn) == module.MOST
     assert [p.input for p in found.pictures] == [r["input"] for r in rows if r["input"] in drawn]
     assert found.left_out == 102 - module.MOST

@@ -109,12 +109,14 @@ def test_what_is_not_complete_stands_first_and_in_the_title(made: tuple) -> None
     assert json.loads((run / "report.json").read_text()) == facts
     assert sorted(p.name for p in run.iterdir()) == [
         "areas.csv",
+        "areas_by_class.csv",
         "journal.jsonl",
         "metrics.prom",
         "report.html",
         "report.json",
         "report.xml",
         "volumes.csv",
+        "volumes_by_class.csv",
         "workflow.json",
     ]
 

@@ -90,7 +90,7 @@ def test_light_and_dark_differ_and_can_be_switched(made: tuple, shown: Browser) 
 def visible_names(shown: Browser) -> list[str]:
     return shown.value(
         "[...document.querySelectorAll('#table > tbody:not([hidden])')]"
-        ".map(t => t.rows[0].cells[0].textContent.trim())"
+        ".map(t => t.querySelector('th bdi').textContent.trim())"
     )
 
 

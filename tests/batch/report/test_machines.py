@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from seg_batch.batch.report.for_machines.junit import junit
+from seg_batch.batch.report.for_machines.prometheus import metrics
 from seg_batch.batch.report.history import STATUSES, history_of
-from seg_batch.batch.report.junit import junit
-from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.summary import run_report
 from tests.support.batch.run_folders import FACTS, HOSTILE, RESULT, Told
 

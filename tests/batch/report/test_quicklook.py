@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.batch.report import quicklook
 from seg_batch.batch.report.quicklook import draw_quicklook
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
+from seg_batch.io import quicklook
 from seg_batch.io.pictures import jpeg_bytes, png_bytes
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.thumbnail import AT_ONCE_BYTES, thumbnail
@@ -117,13 +117,14 @@ def test_a_volume_is_cut_in_three_and_turned_upright(tmp_path: Path, letters: st
         "coronal, slice 13 of 20",
         "sagittal, slice 18 of 24",
     ]
-    assert [v.letters for v in (axial, coronal, sagittal)] == ["RLAP", "RLSI", "PASI"]
+    assert [v.letters for v in (axial, coronal, sagittal)] == ["RLAP", "RLSI", "APSI"]
     assert axial.aspect == pytest.approx(24 / 30)
     assert coronal.aspect == pytest.approx(24 / 27)
     assert sagittal.aspect == pytest.approx(30 / 27)
     seen = [pixels(v.labels)[..., 3] > 0 for v in (axial, coronal, sagittal)]
     # x runs to the right of the patient, which is on the left of the picture.
-    planes = (labels[::-1, :, 6].T, labels[::-1, 12].T, labels[17].T)
+    # Of a sagittal slice the front is on the left.
+    planes = (labels[::-1, :, 6].T, labels[::-1, 12].T, labels[17, ::-1].T)
     for shown, plane in zip(seen, planes, strict=True):
         assert (shown == (plane[::-1] > 0)).all()
 

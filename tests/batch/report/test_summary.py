@@ -266,3 +266,16 @@ def test_totals_are_sums_over_rows_and_every_input_has_one(told: list) -> None:
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no run folder"):
         write(tmp_path)
+
+
+def test_what_went_wrong_stands_first_then_what_is_to_review(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.done(1, 1, "fine", RESULT, "h:1")
+    told.done(2, 1, "odd", {**RESULT, "review": ["look"]}, "h:1")
+    told.done(3, 1, "holes", {**RESULT, "status": "partial", "review": ["look"]}, "h:1")
+    told.tell(1, "surveyed", "later", facts=FACTS)
+    told.tell(4, "refused", "never", error="no")
+    told.tell(5, "failed", "lost", error="no", status=3)
+    told.tell(6, "started", "begun", attempt=1)
+    order = [row["input"] for row in facts(told)["inputs"]]
+    assert order == ["never", "lost", "holes", "odd", "begun", "later", "fine"]

@@ -43,7 +43,7 @@ class DicomSource:
     """One volume of a series; ``read`` gives ``(z, y, x, 1)``."""
 
     def __init__(self, path: Path, info: SourceInfo, series: Series, numbers: Numbers) -> None:
-        self.info, self._path, self._series, self._numbers = info, path, series, numbers
+        self.info, self.series, self._path, self._numbers = info, series, path, numbers
         self._pixels = PixelReader(tree_at(path))
         self._lock, self._held = threading.Lock(), OrderedDict[int, np.ndarray]()
 
@@ -56,7 +56,7 @@ class DicomSource:
             try:
                 out[n] = self.plane(k)[tuple(plane)]
             except Exception as error:  # decoders raise errors of any kind
-                reason = ValueError(f"{named(self._series.slices[k])}: {error}")
+                reason = ValueError(f"{named(self.series.slices[k])}: {error}")
                 kept = error if isinstance(error, (OSError, MemoryError)) else reason
                 raise read_error(self.info, box, kept) from error
         values = out[..., None]
@@ -68,7 +68,7 @@ class DicomSource:
         """``(y, x)`` of slice ``k``, as ``read`` gives it; any error where it can't be decoded."""
         with self._lock:
             if k not in self._held:
-                one = self._series.slices[k]
+                one = self.series.slices[k]
                 self._held[k] = read_as(self._numbers, one, self._pixels(one))
                 if len(self._held) > _HELD:
                     self._held.popitem(last=False)
@@ -76,7 +76,7 @@ class DicomSource:
 
     def name_of(self, k: int) -> str:
         """Slice ``k`` in a message."""
-        return named(self._series.slices[k])
+        return named(self.series.slices[k])
 
     def close(self) -> None:
         self._held.clear()
@@ -84,13 +84,19 @@ class DicomSource:
 
 
 def open_dicom(
-    path: Path, *, volume: int | None = None, staged: Path | None = None, series: str | None = None
+    path: Path,
+    *,
+    volume: int | None = None,
+    staged: Path | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> DicomSource | StagedSource:
     """The series at ``path`` that ``series`` names, or the only one; of several volumes in it that which ``volume`` counts
-    from 0. ``staged``: what ``stage_dicom`` made of it; then nothing of the series is read again."""
+    from 0. ``staged``: what ``stage_dicom`` made of it; then nothing of the series is read again. ``names``: of the only
+    files of the place that are read; empty: all."""
     if staged is not None:
         return staged_source(path, staged, volume)
-    found = FoundSeries.at(path, series)
+    found = FoundSeries.at(path, series, names)
     return found.source(chosen_volume(path, found.what, len(found.volumes.series), volume))
 
 
@@ -103,10 +109,10 @@ class FoundSeries:
     told: tuple[str, ...]
 
     @classmethod
-    def at(cls, path: Path, series: str | None) -> FoundSeries:
-        found, dropped = without_duplicates(path, tree_at(path), series_at(path, series))
+    def at(cls, path: Path, series: str | None, names: tuple[str, ...] = ()) -> FoundSeries:
+        found, dropped = without_duplicates(path, tree_at(path), series_at(path, series, names))
         require_image(path, found)
-        return cls(path, volumes_of(path, found), (*dropped, *_set_aside(path, found)))
+        return cls(path, volumes_of(path, found), (*dropped, *_set_aside(path, found, names)))
 
     @property
     def what(self) -> str:
@@ -130,12 +136,12 @@ def _which(volumes: Volumes, index: int) -> list[str]:
     ]
 
 
-def _set_aside(path: Path, series: Series) -> list[str]:
+def _set_aside(path: Path, series: Series, names: tuple[str, ...]) -> list[str]:
     """A slice at either end of a series is not missed by its neighbours: damaged files beside its own are told."""
     folders = {os.path.dirname(one.file) for one in series.slices}
     damaged = [
         other
-        for other in survey(path).others
+        for other in survey(path, names).others
         if other.why.startswith(DAMAGED) and os.path.dirname(other.file) in folders
     ]
     if not damaged:
@@ -188,6 +194,7 @@ def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, 
     return {
         "modality": facts.modality,
         "description": facts.description,
+        "number": facts.number,
         "manufacturer": facts.manufacturer,
         "transfer_syntax": facts.transfer_syntax,
         "slices": len(series.slices),

@@ -24,7 +24,12 @@ _DIGEST = 20
 
 
 def stage_dicom(
-    path: Path, folder: Path, *, volume: int | None = None, series: str | None = None
+    path: Path,
+    folder: Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Path:
     """The plain copy of a series in ``folder``, made now unless it is there whole; its facts lie beside it.
 
@@ -32,7 +37,7 @@ def stage_dicom(
     of all slices. Of several volumes all lie in it, one after the other, unless ``volume`` chooses. ``InputError`` naming the slice that can't be read; ``OutputError`` when the folder can't be
     written to or is full.
     """
-    found = FoundSeries.at(path, series)
+    found = FoundSeries.at(path, series, names)
     count = len(found.volumes.series)
     chosen = range(count) if volume is None else [chosen_volume(path, found.what, count, volume)]
     with ExitStack() as opened:

@@ -1,0 +1,1 @@
+"""The results of a run for other programs: JUnit XML and metrics for Prometheus."""
