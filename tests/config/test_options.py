@@ -79,6 +79,7 @@ HOMONYMS = {
     ("cli/train.py", "recipe"): "without a default: pairs can't be cut without",
     ("config/workflow/parts.py", "memory"): "beside the options: a limit of the run",
     ("config/workflow/parts.py", "volume"): "of inputs, and a format",
+    ("config/workflow/network.py", "series"): "a limit of what is received",
     ("config/workflow/parts.py", "series"): "of inputs, as volume is",
     ("config/workflow/parts.py", "also"): "of outputs, as series is of inputs",
     ("config/workflow/schema.py", "model"): "beside the options: ``inputs`` may name others",
