@@ -47,6 +47,7 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
         "inputs": inputs,
         "complete": sorted(done),
         "refused": {**job.refused, **refused},
+        "left_out": list(job.left_out),
         "totals": _totals(workflow, job, list(inputs.values())),
     }
 
@@ -97,6 +98,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
+    lines += [f"left out  {visible(line)}" for line in plan["left_out"]]
     for key, facts in plan["inputs"].items():
         reasons = Verdict.from_json(facts.get("fit") or {"findings": []}).lines
         lines += [f"to review  {visible(about(key, line))}" for line in reasons]

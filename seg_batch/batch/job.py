@@ -36,7 +36,7 @@ FEWEST_LED = 2  # at least: one is read or written while the other computes
 @dataclass(frozen=True)
 class BatchJob:
     """One run. ``requests``: one per input, by key, in the order of the workflow; ``refused``: reasons by
-    key for what can't be an input. ``deadline``: unix seconds, ``stop_after``: number of quarantined
+    key for what can't be an input. ``deadline``: unix seconds, ``left_out``: lines about what is no input; ``stop_after``: number of quarantined
     inputs, None: no limit; ``retries``: of each input after transient errors. ``overwrite``: begin again
     and replace files at the outputs. ``shares_folder``: other jobs have the same run folder."""
 
@@ -45,6 +45,7 @@ class BatchJob:
     workflow: dict[str, Any]
     requests: dict[str, Request]
     refused: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     cluster: Any = "auto"
     workers: int = 1
     deadline: float | None = None
@@ -98,6 +99,7 @@ def job_of(workflow: Workflow, *, overwrite: bool = False, is_dry: bool = False)
         workflow=told_settings(workflow),
         requests={spec.key: request_of(workflow, spec, overwrite) for spec in listing.specs},
         refused=listing.refused,
+        left_out=listing.left_out,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
         deadline=workflow.limits.deadline(datetime.now()),
@@ -152,6 +154,8 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         model=_model_names(spec.model or workflow.model),
         options=options if spec.bands is None else replace(options, bands=spec.bands),
         volume=spec.volume,
+        series=spec.series,
+        series_files=spec.series_files,
         overwrite=overwrite,
         pseudonym=spec.pseudonym,
     )

@@ -27,6 +27,7 @@ from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
 from seg_batch.inference.measuring.profile import profiled, require_profile_place
 
+_SAID = 5  # lines about what is left out
 Say = Callable[[str], None]
 Write = Callable[[Path], Any]
 
@@ -59,6 +60,7 @@ def run_unattended(
             job = job.profiled() if profile_of else job
             after.log = log = held.enter_context(RunLog(folder / LOG, hides=hides))
             held.enter_context(recording(log))
+            _say_left_out(job, log, say)
             outcome = run_job(
                 job,
                 Callbacks(callback, LogWriter(log), profile_of),
@@ -77,6 +79,16 @@ def run_unattended(
         after.report()
         after.commands(outcome["status"])
     return {**outcome, "report": str(folder / PAGE)}
+
+
+def _say_left_out(job: BatchJob, log: RunLog, say: Say) -> None:
+    """A line in the log for each series and place with something that is no input; the first of them for the user, too."""
+    for line in job.left_out:
+        log.write("info", "left out", line)
+    for line in job.left_out[:_SAID]:
+        say(f"left out: {line}")
+    if len(job.left_out) > _SAID:
+        say(f"left out: {len(job.left_out) - _SAID} more, in {log.path}")
 
 
 def _settled(workflow: Workflow, overwrite: bool, say: Say) -> BatchJob:

@@ -77,7 +77,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Input = Annotated[str, typer.Argument(metavar="INPUT", help="GeoTIFF, PNG, JPEG, NIfTI or Zarr.")]
+Input = Annotated[
+    str, typer.Argument(metavar="INPUT", help="A file, a Zarr store, or a DICOM folder.")
+]
+SeriesChoice = Annotated[
+    str | None, typer.Option("--series", metavar="N|UID", help="Which DICOM series of a folder.")
+]
 VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
 
 
@@ -98,11 +103,17 @@ def _root(
     pass
 
 
-def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
-    """Show what a file is: geometry, channels, nodata, warnings."""
+def inspect(
+    path: Input, volume: VolumeIndex = None, series: SeriesChoice = None, as_json: Json = False
+) -> None:
+    """Show what a file is: geometry, channels, nodata, warnings. Of a folder of DICOM which series lie in it."""
+    from seg_batch.cli.display.series_table import place_facts, place_lines
     from seg_batch.cli.display.source_lines import source_facts, source_lines
 
-    show(source_facts(path, volume), source_lines, as_json)
+    if series is None and (place := place_facts(path)) is not None:
+        show(place, place_lines, as_json)
+    else:
+        show(source_facts(path, volume, series), source_lines, as_json)
 
 
 def verify(

@@ -206,6 +206,10 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
         return f"it is for {card.kind}s and the input is a {info.kind}"
     if card.rank is not None and card.rank > len(info.extent):
         return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
+    if card.rank == 3 and info.facts.get("slices") == 1:
+        return (
+            "it is 3-D and the series is a single slice, which shows nothing of what lies beside it"
+        )
     return channel_fault(info, card.channels) or units_fault(info, card.channels)
 
 

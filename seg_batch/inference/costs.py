@@ -235,7 +235,10 @@ def disk_bytes(view: View, card: ModelCard, chain: tuple[AnyStep, ...], probabil
 
 
 def _staged_bytes(file: SourceInfo) -> int:
-    """Of the uncompressed copy of a volume, of all volumes in a 4-D file; 0 where none is made."""
+    """Of the uncompressed copy of a volume, of all volumes in a 4-D file, or of the plain one of a series; 0 where none is
+    made."""
+    if (plain := file.facts.get("staged_bytes")) is not None:
+        return int(plain)
     if file.facts.get("compressed") is not True:
         return 0
     return file.voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])

@@ -163,6 +163,7 @@ def _numbers(
                     prepared.outputs.staging,
                     volume=request.volume,
                     series=request.series,
+                    series_files=request.series_files,
                 )
                 for file in files
             )

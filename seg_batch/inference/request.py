@@ -59,7 +59,7 @@ class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
     alpha for each file, once it is settled; else that of the options. ``crop``: what a model that sees a crop sees, once it
-    is found. ``verdict``: of a look that was taken. ``profile``: it ends with
+    is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known."""
 
     input: str | tuple[str, ...]
@@ -69,6 +69,7 @@ class Request:
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     series: str | None = None
+    series_files: tuple[str, ...] = ()
     overwrite: bool = False
     keep_store: bool = False
     many: bool = False
@@ -102,6 +103,7 @@ class Request:
             grid=options.grid,
             crop=self.crop,
             series=self.series,
+            series_files=self.series_files,
         )
 
 

@@ -6,11 +6,13 @@ import fnmatch
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
 from itertools import dropwhile, islice
 
+from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
@@ -39,27 +41,53 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
 
     Patterns and folders give images only, by the ending of their names. They leave out products of
     segbatch: where outputs are beside inputs, a second run would take the products of the first as
-    inputs. A pattern without a match gives one input with an error.
+    inputs. A pattern without a match gives one input with an error. Files of DICOM series are taken together, as the inputs
+    that they make.
     """
     products_in = cache(products)  # each folder is listed once
     specs: list[InputSpec] = []
+    asked = Place("", "inputs.paths", inputs.volume, inputs.series)
     for text in inputs.paths:
-        specs += _named_by(text, inputs.volume, products_in)
+        specs += _named_by(text, asked, products_in)
+    specs += _of_places(inputs.dicom, replace(asked, where="inputs.dicom"))
     if inputs.stack:
         specs += _stacks(inputs.stack, inputs.volume, products_in)
     for case in inputs.cases:
         path, *more = case.image
         specs.append(
-            InputSpec(path, "inputs.cases", volume=inputs.volume, more=tuple(more), id=case.id)
+            InputSpec(
+                path,
+                "inputs.cases",
+                volume=inputs.volume,
+                series=inputs.series,
+                more=tuple(more),
+                id=case.id,
+            )
         )
     if inputs.manifest:
-        specs += rows_of_manifest(inputs.manifest, inputs.volume)
+        specs += rows_of_manifest(inputs.manifest, inputs.volume, inputs.series)
     if inputs.list:
-        specs += rows_of_list(inputs.list, inputs.volume)
+        specs += rows_of_list(inputs.list, inputs.volume, inputs.series)
     return [spec for spec in specs if spec.error or not _is_left_out(spec, inputs.exclude)]
 
 
-def _is_left_out(spec: InputSpec, patterns: Iterable[str]) -> bool:
+def _of_places(texts: Iterable[str], asked: Place) -> Iterator[InputSpec]:
+    """The inputs of ``inputs.dicom``; those of a place in another come once."""
+    keys = set[str]()
+    for text in texts:
+        found = places(text, asked, _matching)
+        if not found:
+            why = why_no_image(text, [], _matching)
+            yield InputSpec(text, asked.where, error=f"{text}: no DICOM there: {why}")
+        for spec in (spec for place in found for spec in specs_of(place)):
+            if spec.left_out or spec.error or spec.key not in keys:
+                yield spec
+            keys |= set() if spec.left_out else {spec.key}
+
+
+def _is_left_out(spec: InputSpec, patterns: Sequence[str]) -> bool:
+    if spec.series_files:
+        return all(is_excluded(f"{spec.path}/{name}", patterns) for name in spec.series_files)
     return any(is_excluded(path, patterns) for path in spec.files)
 
 
@@ -79,29 +107,32 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _named_by(
-    text: str, volume: int | None, products_in: Callable[[str], set[str]]
-) -> list[InputSpec]:
-    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
-    where = "inputs.paths"
+def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -> list[InputSpec]:
+    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches; of DICOM, the series."""
+    where, volume = asked.where, asked.volume
     if why := why_not_local(text):
         return [InputSpec(text, where, volume=volume, error=why)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):
-        return [InputSpec(text, where, volume=volume)]
+        if is_dicom(text):
+            return specs_of(replace(asked, path=text))
+        return [InputSpec(text, where, volume=volume, series=asked.series)]
     else:
         paths = partial(_matching, text)
     try:
         found = [*set(paths())]
-        images = _images(found, products_in)
+        slices = slices_among(found)
+        images = _images(set(found) - set(slices), products_in)
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
-    if images:
-        return [InputSpec(path, where, volume=volume) for path in images]
+    series = [spec for place in together(slices, asked) for spec in specs_of(place)]
+    if images or series:
+        return [*(InputSpec(path, where, volume=volume) for path in images), *series]
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
     why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
-    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}")]
+    hint = "; for DICOM series in folders below, write it under inputs.dicom" * _has_folders(text)
+    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}{hint}")]
 
 
 def _stacks(

@@ -27,10 +27,12 @@ from seg_batch.io.sources.views.open_view import ImageSpec
 @dataclass(frozen=True)
 class Listing:
     """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys;
-    ``refused``: the reason in one line by key."""
+    ``refused``: the reason in one line by key. ``left_out``: a line for each series and for the files
+    that are no inputs, nor refused."""
 
     specs: tuple[InputSpec, ...]
     refused: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
 def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
@@ -40,13 +42,17 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
+    left_out: dict[str, None] = {}
     for spec in expand_inputs(workflow.inputs):
-        specs.setdefault(spec.identity, spec)
+        if spec.left_out:
+            left_out[f"{spec.path}: {spec.left_out}"] = None
+        else:
+            specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
     known = with_codes(workflow, list(specs.values()), is_dry=is_dry)
     for index, spec in enumerate(known, start=1):
         listing.take(spec, index)
-    return listing.apart()
+    return replace(listing.apart(), left_out=tuple(left_out))
 
 
 def with_codes(
@@ -170,6 +176,8 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
 
 def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
+    if spec.series_files:
+        return "volume"
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()

@@ -21,7 +21,7 @@ from seg_batch.io.sources.naming.stack_names import image_stem
 
 STACKED = "|"  # between the files of one image
 MOST_BYTES = 64 << 20
-COLUMNS = ("input", "output", "volume", "model", "bands")
+COLUMNS = ("input", "output", "volume", "series", "model", "bands")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class InputSpec:
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not.
-    ``pseudonym``: what stands for it, where it is not to be known."""
+    ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
+    there is no input, and not refused either; ``pseudonym``: what
+    stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -43,6 +45,9 @@ class InputSpec:
     more: tuple[str, ...] = ()
     id: str | None = None
     pseudonym: Pseudonym | None = field(default=None, compare=False)
+    series: str | None = None
+    series_files: tuple[str, ...] = ()
+    left_out: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -51,16 +56,17 @@ class InputSpec:
     @property
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
-        is the same), with ``#volume`` for a volume of a 4-D file; or its code."""
+        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
-        if self.error is not None and not self.more:
+        if self.error is not None and not self.more and self.series is None:
             path = self.path
         else:
             path, *more = map(os.path.abspath, self.files)
             folder = os.path.join(os.path.dirname(path), "")
             path = STACKED.join([path, *(each.removeprefix(folder) for each in more)])
-        return path if self.volume is None else f"{path}#{self.volume}"
+        parts = (path, self.series, self.volume)
+        return "#".join(str(part) for part in parts if part is not None)
 
     @property
     def named(self) -> str:
@@ -75,12 +81,14 @@ class InputSpec:
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
-        return (self.key, self.id, self.output, self.volume, self.model, self.bands)
+        return (self.key, self.id, self.output, self.volume, self.series, self.model, self.bands)
 
 
 def files_of_key(key: str) -> list[str]:
     """The paths in the key of an input that is refused, and has no request."""
     path, *more = [key] if os.path.lexists(key) else key.split(STACKED)
+    if not os.path.lexists(path) and os.path.lexists(place := path.partition("#")[0]):
+        path = place
     return [path, *(os.path.join(os.path.dirname(path), each) for each in more)]
 
 
@@ -101,7 +109,7 @@ def _files(name: str, folder: str, where: str) -> dict[str, Any]:
     return {"path": path, "more": tuple(more), "error": error}
 
 
-def _cases(path: str, volume: int | None) -> Iterator[InputSpec]:
+def _cases(path: str, volume: int | None, series: str | None) -> Iterator[InputSpec]:
     """The cases of the manifest of a training. WorkflowError where the file is none."""
     try:
         cases = read_images(Path(path))
@@ -109,28 +117,33 @@ def _cases(path: str, volume: int | None) -> Iterator[InputSpec]:
         raise WorkflowError(error.message) from None
     for case in cases:
         first, *more = case.image
-        yield InputSpec(first, f"{path}: {case.id}", volume=volume, more=tuple(more), id=case.id)
+        where = f"{path}: {case.id}"
+        yield InputSpec(first, where, volume=volume, series=series, more=tuple(more), id=case.id)
 
 
-def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
+def rows_of_list(path: str, volume: int | None, series: str | None = None) -> Iterator[InputSpec]:
     """One path per line; empty lines and those that begin with ``#`` are skipped."""
     folder, empty = os.path.dirname(os.path.abspath(path)), True
     for number, line in enumerate(_text(path).split("\n"), start=1):
         name = line.strip()
         if name and not name.startswith("#"):
             where, empty = f"{path}:{number}", False
-            yield InputSpec(**_files(name, folder, where), where=where, volume=volume)
+            yield InputSpec(
+                **_files(name, folder, where), where=where, volume=volume, series=series
+            )
     if empty:
         raise WorkflowError(f"{path}: it names no input: give one path a line")
 
 
-def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
+def rows_of_manifest(
+    path: str, volume: int | None, series: str | None = None
+) -> Iterator[InputSpec]:
     """One row per input. ``input`` may name several files of one image, joined by ``|``; ``model`` several
     whose predictions are averaged; ``bands`` several, too. The manifest of a training, in YAML or with the column image:
     its cases. WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
     error."""
     if path.lower().endswith((".yaml", ".yml")):
-        yield from _cases(path, volume)
+        yield from _cases(path, volume, series)
         return
     text, folder, empty = _text(path), os.path.dirname(os.path.abspath(path)), True
     if separator := other_separator(text):
@@ -138,12 +151,12 @@ def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
     rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="", strict=True)
     try:
         if "image" in (names := rows.fieldnames or ()) and "input" not in names:
-            yield from _cases(path, volume)
+            yield from _cases(path, volume, series)
             return
         _require_columns(path, names)
         for row in rows:
             empty = False
-            yield _row(row, folder, f"{path}:{rows.line_num}", volume)
+            yield _row(row, folder, f"{path}:{rows.line_num}", volume, series)
     except csv.Error as error:
         line = rows.reader.line_num
         raise WorkflowError(f"{path}:{line}: not CSV ({error}): mend it") from None
@@ -163,7 +176,9 @@ def _require_columns(path: str, names: Sequence[str]) -> None:
         raise WorkflowError(f"{path}:1:1: there is no column input: name it in the first line")
 
 
-def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> InputSpec:
+def _row(
+    row: dict[str, str], folder: str, where: str, volume: int | None, series: str | None
+) -> InputSpec:
     if row.get(""):
         return InputSpec(where, where, error=f"{where}: more values than columns: quote the commas")
     name, number = row["input"].strip(), row.get("volume", "").strip()
@@ -181,6 +196,7 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         where=where,
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
+        series=row.get("series", "").strip() or series,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
         bands=bands,
     )

@@ -27,9 +27,9 @@ from seg_batch.io.sources.sample import Sample
 from seg_batch.io.sources.views.open_view import View
 
 
-def source_facts(path: str, volume: int | None) -> dict[str, Any]:
+def source_facts(path: str, volume: int | None, series: str | None = None) -> dict[str, Any]:
     """Geometry, channels, values and warnings of a file, and which installed models it fits."""
-    with closing(open_source(path, volume=volume)) as source:
+    with closing(open_source(path, volume=volume, series=series)) as source:
         info = source.info
         warnings = [*info.warnings, *corner_warnings(source)]
         try:

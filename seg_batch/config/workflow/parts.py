@@ -56,13 +56,14 @@ def _stack_pattern(text: str) -> None:
 
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
-    between). ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
+    between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series. ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
     several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
     a DICOM folder, by number or UID."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
+    dicom: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     stack: Annotated[
         tuple[Annotated[GlobText, checked_by(_stack_pattern)], ...], BeforeValidator(as_list)
     ] = ()
@@ -80,8 +81,8 @@ class InputSettings(CheckedValue):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if not (self.paths or self.stack or self.cases or self.manifest or self.list):
-            raise ValueError("there is nothing to segment: give paths, a manifest or a list")
+        if not any((self.paths, self.dicom, self.stack, self.cases, self.manifest, self.list)):
+            raise ValueError("there is nothing to segment: give paths, dicom, a manifest or a list")
         return self
 
 

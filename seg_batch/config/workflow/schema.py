@@ -45,6 +45,7 @@ CAME_LATER: dict[str, Any] = {
     "series": None,
     "deidentify": None,
     "pictures": True,
+    "dicom": [],
 }
 NO_MATTER = ("force", "pictures")  # for products
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from typing import BinaryIO
@@ -42,6 +43,7 @@ _KEYWORDS = (
     "SeriesDescription",
     "SeriesNumber",
     "InstanceNumber",
+    "PatientID",
     "ImageType",
     "Manufacturer",
     "ImagePositionPatient",
@@ -86,6 +88,8 @@ _NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose",
 }
 
+DAMAGED = "damaged"  # how the reason begins of a file that may be a slice
+
 
 class NotAnImageError(ValueError):
     """A file that is no slice of a volume; the message says why."""
@@ -99,15 +103,18 @@ def read_header(file: BinaryIO, member: Member) -> tuple[SeriesFacts, list[Slice
             raise NotAnImageError("not DICOM")
         return _read(read, member)
     except (DamagedError, RecursionError) as error:
-        raise NotAnImageError(f"damaged ({error})"[:200]) from None
+        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
     except MemoryError:
-        raise NotAnImageError("damaged (its header takes more memory than there is)") from None
+        raise NotAnImageError(f"{DAMAGED} (its header takes more memory than there is)") from None
 
 
 def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     values = Values(read.header)
-    what = _NO_IMAGES.get(values.text("SOPClassUID"))
+    sop_class = values.text("SOPClassUID") or read.sop_class
+    what = _NO_IMAGES.get(sop_class)
     if what or "Rows" not in read.header or "Columns" not in read.header:
+        if not what and _is_of_images(sop_class):
+            raise DamagedError("its header ends before its pixels")
         raise NotAnImageError(what or f"no image ({values.text('Modality') or 'of no modality'})")
     pixels = _format(values, read)
     plane = _plane(values, member, pixels)
@@ -122,6 +129,11 @@ def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     if fault:
         slices = [_with_fault(each, fault) for each in slices]
     return _facts(values, read, slices[0]), slices
+
+
+def _is_of_images(sop_class: str) -> bool:
+    """Whether a file of this class has pixels; one that says no class was cut off before it."""
+    return not sop_class or "Image Storage" in UID(sop_class).name
 
 
 def _facts(values: Values, read: Parsed, first: Slice) -> SeriesFacts:
@@ -148,6 +160,9 @@ def _facts(values: Values, read: Parsed, first: Slice) -> SeriesFacts:
         padding=pixels.padding,
         padding_limit=pixels.padding_limit,
         radiopharmacy=_radiopharmacy(values),
+        patient=hashlib.sha256(values.text("PatientID").encode("utf-8", "replace")).hexdigest()[
+            :16
+        ],
     )
 
 

@@ -92,7 +92,8 @@ class Radiopharmacy:
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
     """What the first header of a series says. ``uid``: SeriesInstanceUID; ``padding``: PixelPaddingValue, with
-    ``padding_limit`` where a range of values is padding; ``between_mm``: SpacingBetweenSlices."""
+    ``padding_limit`` where a range of values is padding; ``between_mm``: SpacingBetweenSlices; ``patient``: a digest of
+    PatientID, which tells two apart and nothing else."""
 
     uid: str
     sop_class: str = ""
@@ -114,21 +115,20 @@ class SeriesFacts:
     padding: int | None = None
     padding_limit: int | None = None
     radiopharmacy: Radiopharmacy | None = None
-
-    @property
-    def group(self) -> tuple[object, ...]:
-        """What slices of one volume have in common, besides their orientation."""
-        return (self.uid, self.image_type)
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A volume that DICOM files make up. ``key``: its SeriesInstanceUID, with ``#2`` and so on where one holds several
-    volumes; ``slices``: in the order of their files until ``geometry.placed`` has sorted them."""
+    """A volume that DICOM files make up. ``key``: its SeriesInstanceUID, with ``#1``, ``#2`` and so on where one holds
+    several volumes; ``slices``: in the order of their files until ``geometry.placed`` has sorted them. ``aside``: why it is no
+    image to be segmented, such as a localiser; ``fault``: what is wrong with it besides its slices."""
 
     key: str
     facts: SeriesFacts
     slices: tuple[Slice, ...]
+    aside: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from seg_batch.core.registry.formats import Format
 
-_PREAMBLE = 128
-
 
 def _matches(head: bytes) -> bool:
-    return head[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+    from seg_batch.io.dicom.first_bytes import begins_dicom
+
+    return begins_dicom(head)
 
 
 def _holds(path: Path) -> bool:

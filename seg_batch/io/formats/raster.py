@@ -33,7 +33,8 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         title=title,
         kind="raster",
         endings=endings,
-        matches=lambda head: head.startswith(magic),
+        # The preamble of DICOM may hold the head of a TIFF that only some readers need.
+        matches=lambda head: head.startswith(magic) and head[128:132] != b"DICM",
         open=partial(_open, name),
         marks_alpha=True,
     )

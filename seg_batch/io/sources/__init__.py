@@ -25,43 +25,59 @@ def open_source(
     staged: Path | None = None,
     alpha: AlphaOption = "auto",
     series: str | None = None,
+    series_files: tuple[str, ...] = (),
 ) -> Source:
     """Open an image of any format; its first bytes decide which.
 
     ``volume``: the index of a volume of a 4-D input, from 0. ``staged``: the path that :func:`stage`
     returned; without it, a ``.nii.gz`` makes a private copy at its first read. ``alpha``: whether bands marked
-    as alpha are ``data`` or a ``mask``; ``auto``: as the file says, and data where it does not. ``series``: which one, where a place holds several images. Raises ``InputError``,
-    in one line, for a file that can't be read whole and unambiguously.
+    as alpha are ``data`` or a ``mask``; ``auto``: as the file says, and data where it does not. ``series``: which one, where a place holds
+    several images; ``series_files``: the names in the place of the only files that it is in, where they are known; empty:
+    all. Raises ``InputError``, in one line, for a file that can't be read whole and unambiguously.
     """
     if alpha not in get_args(AlphaReading) and alpha != "auto":
         raise InputError(f"alpha can't be read as {alpha!r}: use auto, data or mask")
-    form = FORMATS[detect(path)]
+    form = _format(path, series_files)
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
-    options |= _of_series(path, form, series)
+    options |= _of_series(path, form, series, series_files)
     with header_errors(path, form.title):
         source: Source = form.open(Path(path), volume=volume, staged=staged, **options)
     return source
 
 
-def _of_series(path: str | Path, form: Format, series: str | None) -> dict[str, Any]:
+def _format(path: str | Path, series_files: tuple[str, ...]) -> Format:
+    """That of the place; whose files are known was looked at."""
+    known = (form for form in FORMATS.values() if form.has_series)
+    return next(known) if series_files else FORMATS[detect(path)]
+
+
+def _of_series(
+    path: str | Path, form: Format, series: str | None, series_files: tuple[str, ...]
+) -> dict[str, Any]:
     if form.has_series:
-        return {"series": series}
+        return {"series": series, "names": series_files}
     if series is not None:
         raise InputError(f"{path}: {form.title} holds no series; leave out --series")
     return {}
 
 
 def stage(
-    path: str | Path, folder: str | Path, *, volume: int | None = None, series: str | None = None
+    path: str | Path,
+    folder: str | Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    series_files: tuple[str, ...] = (),
 ) -> Path:
     """The file that workers read instead of ``path``: the uncompressed copy of a ``.nii.gz``, or the plain one of a
     DICOM series, made in ``folder`` unless it is there already; for other formats ``path`` itself.
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't be written to.
     """
-    form = FORMATS[detect(path)]
+    form = _format(path, series_files)
     if form.stage is None:
         return Path(path)
     with header_errors(path, form.title):
-        options = {"volume": volume, "series": series} if form.has_series else {}
+        options = {"volume": volume} if form.has_series else {}
+        options |= _of_series(path, form, series, series_files)
         return form.stage(Path(path), Path(folder), **options)

@@ -26,16 +26,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
+
 # pydicom logs and warns of values that it does not expect, and quotes them: they may be a patient's. What matters of
 # them is refused in words of our own.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
-PREAMBLE = 128  # bytes before the magic ones
 UNDEFINED = 0xFFFFFFFF  # the length of what is encapsulated
 _MOST_ELEMENT_BYTES = 64 << 20  # of the functional groups of some 30 000 frames
 MOST_INFLATED_BYTES = 512 << 20  # a deflated data set is held whole
-_FIRST_GROUPS = (0x0002, 0x0008)  # with one of them a data set begins
 _PIXELS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
 _LONG = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 
@@ -47,12 +47,13 @@ class DamagedError(ValueError):
 @dataclass(frozen=True)
 class Parsed:
     """``header``: the elements asked for. ``file``: of the data set, inflated where it was deflated; ``pixels``: where in it
-    they are, None where it has none. ``syntax``: UID of the transfer syntax."""
+    they are, None where it has none. ``syntax``: UID of the transfer syntax; ``sop_class``: as the meta header says it."""
 
     header: Dataset
     syntax: str
     file: BinaryIO
     pixels: PixelElement | None
+    sop_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,24 +91,9 @@ class _Bounded:
         return self._file.read(size)
 
 
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file with these first bytes is DICOM: with a preamble, or beginning with a short element of a group
-    that comes first."""
-    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
-        return True
-    if len(head) < 8:
-        return False
-    for order in "<>":
-        group, element, length = struct.unpack(f"{order}HHI", head[:8])
-        explicit = head[4:6] in (b"UL", b"UI", b"CS", b"LO", b"DA", b"TM")
-        if group in _FIRST_GROUPS and element <= 0x0020 and (explicit or length <= 64):
-            return True
-    return False
-
-
 def parsed(file: BinaryIO, tags: Sequence[int]) -> Parsed | None:
     """Elements with these tags; None where the file is not DICOM, ``DamagedError`` where it can't be parsed."""
-    if not looks_like_dicom(file.read(PREAMBLE + 4)):
+    if not begins_dicom(file.read(HEAD_BYTES)):
         return None
     file.seek(0)
     try:
@@ -133,8 +119,10 @@ def _parsed(file: BinaryIO, tags: Sequence[int]) -> Parsed:
     implicit, little = header.original_encoding
     guessed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     guessed = guessed if little is not False else ExplicitVRBigEndian
-    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or guessed)
-    return Parsed(header, syntax, file, _pixel_element(file, little is not False))
+    meta = getattr(header, "file_meta", {})
+    syntax = str(meta.get("TransferSyntaxUID") or guessed)
+    element = _pixel_element(file, little is not False)
+    return Parsed(header, syntax, file, element, str(meta.get("MediaStorageSOPClassUID") or ""))
 
 
 def _inflated(file: BinaryIO, at: int, tags: Sequence[int]) -> Parsed:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+_PLAIN = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}  # in ASCII (PS3.5 6.2)
 _SHOWN = 24  # characters of a value in a message
 _WHOLE = 1 << 63
 _MOST_NUMBERS = 64
@@ -78,6 +81,13 @@ class Values:
         return self._raw(keyword) not in (None, "", b"")
 
     def _raw(self, keyword: str) -> Any:
+        """The value as pydicom has it, or its bytes where these are plain text, which is most of the time of a survey."""
+        tag = _tag(keyword)
+        if tag not in self.data.keys():  # noqa: SIM118 (as an int: ``in data`` makes a tag of it)
+            return None
+        raw = self.data.get_item(tag)
+        if raw.VR in _PLAIN and isinstance(raw.value, bytes):
+            return raw.value
         try:
             return self.data.get(keyword)
         except RecursionError:
@@ -86,10 +96,12 @@ class Values:
             return self._unconverted(keyword)
 
     def _unconverted(self, keyword: str) -> Any:
-        from pydicom.datadict import tag_for_keyword
+        return getattr(self.data.get_item(_tag(keyword)), "value", None)
 
-        raw = self.data.get_item(tag_for_keyword(keyword) or 0)
-        return getattr(raw, "value", None)
+
+@cache
+def _tag(keyword: str) -> int:
+    return tag_for_keyword(keyword) or 0
 
 
 def _parts(value: Any) -> list[str]:

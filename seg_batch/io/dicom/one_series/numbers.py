@@ -1,9 +1,11 @@
 """What the stored numbers of a series mean: one scale and offset for all slices, or physical values slice by slice; and
 which of them are padding.
 
-``physical = stored * slope + intercept``. Polarity is of display alone: pixels of MONOCHROME1 are shown inverted, and
-mean the same (PS3.3 C.7.6.3.1.2), so that nothing is inverted here. Real World Value Maps don't count: they are further
-readings of the numbers beside the modality's own.
+``physical = stored * slope + intercept``. MONOCHROME1 says that the least value is to be shown white (PS3.3 C.7.6.3.1.2):
+it is a statement of display, but writers that use it store their pixels inverted, and models learn from images that are
+bright where others are. So ``stored`` becomes ``least + most - stored`` there, as GDCM and with it SimpleITK read it; by scale and offset,
+so that the stored numbers stay what they are. Activity (PET) is a quantity whatever its display, and stays. Real World
+Value Maps don't count: they are further readings of the numbers beside the modality's own.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from seg_batch.io.dicom.one_series.suv import SUV, uptake
 from seg_batch.io.dicom.series import PixelFormat, Series, Slice
 
 _CHANNEL = "intensity"
+_INVERTED = "MONOCHROME1: values are inverted, as SimpleITK reads them, so that larger is brighter; --scale none takes the stored numbers"
+_KEPT = "MONOCHROME1: shown inverted by viewers; values are quantities, and taken as they are"
 _EXACT_BITS = 24  # of integers that float32 holds exactly
 
 
 @dataclass(frozen=True)
 class Numbers:
     """``dtype``: of what is read. ``per_slice``: physical values, computed slice by slice in float64, with NaN for padding;
-    else stored numbers, with ``nodata`` for every padding value. ``scale`` and ``offset``: of what is read."""
+    else stored numbers, with ``nodata`` for every padding value. ``scale`` and ``offset``: of what is read. ``inverted``: larger is
+    darker in the file."""
 
     dtype: str
     per_slice: bool
@@ -31,14 +36,17 @@ class Numbers:
     nodata: int | None
     channel: str
     warnings: tuple[str, ...] = ()
+    inverted: bool = False
 
 
 def numbers_of(series: Series) -> Numbers:
     """The numbers of a series whose slices are of one kind."""
     first = series.slices[0]
-    pixels, slope, intercept = first.format, first.slope, first.intercept
-    same = {(s.slope, s.intercept, _padding(s.format)) for s in series.slices}
-    suv, per_slice = uptake(series), len(same) > 1
+    pixels, suv = first.format, uptake(series)
+    inverted = pixels.photometric == "MONOCHROME1" and suv is None and not pixels.floating
+    slope, intercept = _rescale(first, inverted)
+    same = {(s.slope, s.intercept, _padding(s.format), _span(s.format)) for s in series.slices}
+    per_slice = len(same) > 1
     factor = suv.factor if suv and suv.factor is not None else 1.0
     warnings = [suv.line] if suv else []
     if per_slice:
@@ -48,7 +56,7 @@ def numbers_of(series: Series) -> Numbers:
                 "rescale differs from slice to slice: physical values are read, as float"
             )
     if pixels.photometric == "MONOCHROME1":
-        warnings.append("MONOCHROME1: shown inverted by viewers; values are taken as they are")
+        warnings.append(_INVERTED if inverted else _KEPT)
     scaled = (slope * factor, intercept * factor) != (1.0, 0.0)
     padding = None if per_slice else _padding(pixels)
     return Numbers(
@@ -59,7 +67,20 @@ def numbers_of(series: Series) -> Numbers:
         nodata=padding[0] if padding else None,
         channel=SUV if suv and suv.factor is not None else _CHANNEL,
         warnings=tuple(warnings),
+        inverted=inverted,
     )
+
+
+def _span(pixels: PixelFormat) -> int:
+    """The sum of the least and the largest number that can be stored."""
+    return -1 if pixels.signed else (1 << pixels.bits_stored) - 1
+
+
+def _rescale(one: Slice, inverted: bool) -> tuple[float, float]:
+    """Slope and intercept of a slice; ``inverted``: of ``least + most - stored``."""
+    if not inverted:
+        return one.slope, one.intercept
+    return -one.slope, one.intercept + one.slope * _span(one.format)
 
 
 def read_as(numbers: Numbers, one: Slice, stored: np.ndarray) -> np.ndarray:
@@ -69,7 +90,8 @@ def read_as(numbers: Numbers, one: Slice, stored: np.ndarray) -> np.ndarray:
     if padding is not None and (numbers.per_slice or padding[1] != padding[2]):
         hidden = (stored >= padding[1]) & (stored <= padding[2])
     if numbers.per_slice:
-        values = (stored.astype(np.float64) * one.slope + one.intercept).astype(numbers.dtype)
+        slope, intercept = _rescale(one, numbers.inverted)
+        values = (stored.astype(np.float64) * slope + intercept).astype(numbers.dtype)
         if hidden is not None:
             values[hidden] = np.nan
         return values

@@ -6,6 +6,7 @@ Files of one image share the beginning of their names, and differ in a word: ``p
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +14,19 @@ from pathlib import Path
 from seg_batch.core.registry.formats import split
 
 _BETWEEN = "_-. "
+_INDEX = "DICOMDIR"
 _WORDS = re.compile(f"[{re.escape(_BETWEEN)}]+|[^{re.escape(_BETWEEN)}]+")
 
 
 def stem_of(path: str) -> str:
-    """The name of a file without its ending."""
-    name = Path(path).name
+    """The name of a file without its ending, or of a folder, which has none; of an index (PS3.10 8.6) that of its folder."""
+    whole = os.path.abspath(path)
+    name = os.path.basename(os.path.dirname(whole) if whole.endswith(f"/{_INDEX}") else whole)
     stem, ending = split(name)
-    return stem if ending else Path(name).stem
+    if ending or whole.endswith(_INDEX) or os.path.isdir(whole):
+        return stem
+    before, last = os.path.splitext(name)
+    return before if any(map(str.isalpha, last)) else name  # UIDs end with numbers
 
 
 def image_stem(paths: Sequence[str]) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import counted
 from seg_batch.io.dicom.decode import PixelReader
 from seg_batch.io.dicom.geometry import placed
-from seg_batch.io.dicom.one_series.checks import named
+from seg_batch.io.dicom.header import DAMAGED
+from seg_batch.io.dicom.one_series.checks import named, require_image
 from seg_batch.io.dicom.one_series.duplicates import without_duplicates
 from seg_batch.io.dicom.one_series.numbers import Numbers, numbers_of, read_as
 from seg_batch.io.dicom.one_series.volumes import Volumes, volumes_of
@@ -81,27 +84,48 @@ class DicomSource:
 
 
 def open_dicom(
-    path: Path, *, volume: int | None = None, staged: Path | None = None, series: str | None = None
+    path: Path,
+    *,
+    volume: int | None = None,
+    staged: Path | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> DicomSource | StagedSource:
     """The series at ``path`` that ``series`` names, or the only one; of several volumes in it that which ``volume`` counts
-    from 0. ``staged``: what ``stage_dicom`` made of it; then nothing of the series is read again."""
+    from 0. ``staged``: what ``stage_dicom`` made of it; then nothing of the series is read again. ``names``: of the only
+    files of the place that are read; empty: all."""
     if staged is not None:
-        return staged_source(path, staged)
-    return open_series(path, volume, series)
+        return staged_source(path, staged, volume)
+    found = FoundSeries.at(path, series, names)
+    return found.source(chosen_volume(path, found.what, len(found.volumes.series), volume))
 
 
-def open_series(path: Path, volume: int | None, series: str | None) -> DicomSource:
-    """The series itself."""
-    tree = tree_at(path)
-    found, dropped = without_duplicates(path, tree, series_at(path, series))
-    volumes = volumes_of(path, found)
-    count = len(volumes.series)
-    what = f"a series of {counted(count, 'volume')} by {volumes.by}"
-    index = chosen_volume(path, what, count, volume)
-    chosen, georef, warnings = placed(path, volumes.series[index])
-    numbers = numbers_of(chosen)
-    told = (*_which(volumes, index), *dropped, *warnings, *numbers.warnings, *_set_aside(path))
-    return DicomSource(path, _info(path, chosen, georef, numbers, told, volumes), chosen, numbers)
+@dataclass(frozen=True)
+class FoundSeries:
+    """A series in a place, its slices in volumes. ``told``: warnings of all of them."""
+
+    path: Path
+    volumes: Volumes
+    told: tuple[str, ...]
+
+    @classmethod
+    def at(cls, path: Path, series: str | None, names: tuple[str, ...] = ()) -> FoundSeries:
+        found, dropped = without_duplicates(path, tree_at(path), series_at(path, series, names))
+        require_image(path, found)
+        return cls(path, volumes_of(path, found), (*dropped, *_set_aside(path, found, names)))
+
+    @property
+    def what(self) -> str:
+        """All volumes, in a message."""
+        return f"a series of {counted(len(self.volumes.series), 'volume')} by {self.volumes.by}"
+
+    def source(self, index: int) -> DicomSource:
+        """The volume with this index; ``InputError`` where its slices make none."""
+        chosen, georef, warnings = placed(self.path, self.volumes.series[index])
+        numbers = numbers_of(chosen)
+        told = (*_which(self.volumes, index), *warnings, *numbers.warnings, *self.told)
+        info = _info(self.path, chosen, georef, numbers, told, self.volumes)
+        return DicomSource(self.path, info, chosen, numbers)
 
 
 def _which(volumes: Volumes, index: int) -> list[str]:
@@ -112,14 +136,19 @@ def _which(volumes: Volumes, index: int) -> list[str]:
     ]
 
 
-def _set_aside(path: Path) -> list[str]:
-    """A slice at either end of a series is not missed by its neighbours: damaged files are told."""
-    damaged = [other for other in survey(path).others if other.why.startswith("damaged")]
+def _set_aside(path: Path, series: Series, names: tuple[str, ...]) -> list[str]:
+    """A slice at either end of a series is not missed by its neighbours: damaged files beside its own are told."""
+    folders = {os.path.dirname(one.file) for one in series.slices}
+    damaged = [
+        other
+        for other in survey(path, names).others
+        if other.why.startswith(DAMAGED) and os.path.dirname(other.file) in folders
+    ]
     if not damaged:
         return []
     return [
-        f"{counted(len(damaged), 'DICOM file')} there can't be read and may be {'a slice' if len(damaged) == 1 else 'slices'} of it: "
-        f"{damaged[0].file or 'the file'}, {damaged[0].why}"
+        f"{counted(len(damaged), 'damaged DICOM file')} beside its own, which may be of it, so that slices at its ends may be "
+        f"missing: {damaged[0].file or 'the file'}, {damaged[0].why}"
     ]
 
 

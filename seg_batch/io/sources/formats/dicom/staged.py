@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json, georef_to_json
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats.plain_boxes import PlainBoxes
-from seg_batch.io.sources.protocol import SourceInfo, read_error, require_inside
+from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import exactly, valid_mask
 
@@ -26,11 +26,11 @@ _MOST_FACTS_BYTES = 4 << 20
 
 
 class StagedSource:
-    """The plain copy of a series; ``read`` gives ``(z, y, x, 1)``."""
+    """A volume of the plain copy of a series; ``read`` gives ``(z, y, x, 1)``."""
 
-    def __init__(self, info: SourceInfo, plain: Path) -> None:
+    def __init__(self, info: SourceInfo, plain: Path, first: int) -> None:
         self.info = info
-        self._boxes = PlainBoxes(np.dtype(info.dtype), info.extent)
+        self._boxes = PlainBoxes(np.dtype(info.dtype), info.extent, first)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = os.open(plain, os.O_RDONLY)
 
@@ -58,39 +58,54 @@ class StagedSource:
             self._file = None
 
 
-def staged_source(path: Path, plain: Path) -> StagedSource:
-    """What ``stage_dicom`` made of the series at ``path``; ``InputError`` where that is not whole."""
-    info = facts_of(plain)
-    if info is None or not is_whole(info, plain):
-        raise InputError(f"{plain}: not a whole copy of {path}; remove it and run again")
-    return StagedSource(info, plain)
+@dataclass(frozen=True)
+class StagedFacts:
+    """What lies beside a plain copy: of each volume in it, one after the other. ``what``: all of them, in a message."""
 
+    what: str
+    volumes: tuple[SourceInfo, ...]
 
-def is_whole(info: SourceInfo, plain: Path) -> bool:
-    """Whether the copy has all the bytes of its voxels."""
-    size = info.voxels * np.dtype(info.dtype).itemsize
-    return plain.is_file() and plain.stat().st_size == size
-
-
-def facts_to_json(info: SourceInfo) -> dict[str, Any]:
-    return {"version": _VERSION, **asdict(info), "georef": georef_to_json(info.georef)}
-
-
-def facts_of(plain: Path) -> SourceInfo | None:
-    """What lies beside a copy; None where it is missing, or is not what was written."""
-    beside = plain.with_suffix(FACTS)
-    try:
-        if beside.stat().st_size > _MOST_FACTS_BYTES:
+    @classmethod
+    def beside(cls, plain: Path) -> StagedFacts | None:
+        """None where they are missing, or are not what was written."""
+        facts = plain.with_suffix(FACTS)
+        try:
+            if facts.stat().st_size > _MOST_FACTS_BYTES:
+                return None
+            data = json.loads(facts.read_text(encoding="utf-8"))
+            if data["version"] != _VERSION or not data["volumes"]:
+                return None
+            return cls(str(data["what"]), tuple(map(_from_json, data["volumes"])))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
-        data = json.loads(beside.read_text(encoding="utf-8"))
-        return _from_json(data)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+
+    def to_json(self) -> dict[str, Any]:
+        volumes = [{**asdict(info), "georef": georef_to_json(info.georef)} for info in self.volumes]
+        return {"version": _VERSION, "what": self.what, "volumes": volumes}
+
+    def first(self, index: int) -> int:
+        """The byte at which a volume begins; that of the number behind the last: the size of the file."""
+        return sum(info.voxels * np.dtype(info.dtype).itemsize for info in self.volumes[:index])
+
+    def are_of(self, plain: Path) -> bool:
+        """Whether the copy has all the bytes of its voxels."""
+        return plain.is_file() and plain.stat().st_size == self.first(len(self.volumes))
+
+
+def staged_source(path: Path, plain: Path, volume: int | None) -> StagedSource:
+    """What ``stage_dicom`` made of the series at ``path``: the only volume in it, or that which ``volume`` counts from 0.
+    ``InputError`` where the copy is not whole."""
+    facts = StagedFacts.beside(plain)
+    if facts is None or not facts.are_of(plain):
+        raise InputError(f"{plain}: not a whole copy of {path}; remove it and run again")
+    count = len(facts.volumes)
+    index = 0 if count == 1 else chosen_volume(path, facts.what, count, volume)
+    return StagedSource(facts.volumes[index], plain, facts.first(index))
 
 
 def _from_json(data: dict[str, Any]) -> SourceInfo:
     names = {field.name for field in fields(SourceInfo)}
-    if data.pop("version") != _VERSION or set(data) != names:
+    if set(data) != names:
         raise ValueError("written by another version")
     tuples = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
     info = SourceInfo(**{**data, **tuples, "georef": georef_from_json(data["georef"])})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -13,42 +15,44 @@ from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
 from seg_batch.core.files import flush, write_json
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.units import show_bytes
-from seg_batch.io.sources.formats.dicom.source import DicomSource, open_series
-from seg_batch.io.sources.formats.dicom.staged import (
-    FACTS,
-    PLAIN,
-    facts_of,
-    facts_to_json,
-    is_whole,
-)
-from seg_batch.io.sources.protocol import one_line
+from seg_batch.io.sources.formats.dicom.source import DicomSource, FoundSeries
+from seg_batch.io.sources.formats.dicom.staged import FACTS, PLAIN, StagedFacts
+from seg_batch.io.sources.protocol import chosen_volume, one_line
 
 _NAME_BYTES = 64  # room behind the name
 _DIGEST = 20
 
 
 def stage_dicom(
-    path: Path, folder: Path, *, volume: int | None = None, series: str | None = None
+    path: Path,
+    folder: Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Path:
     """The plain copy of a series in ``folder``, made now unless it is there whole; its facts lie beside it.
 
     Memory stays at a few slices. The file gets its name only when complete, after its facts, and the name contains a digest
-    of all slices. ``InputError`` naming the slice that can't be read; ``OutputError`` when the folder can't be
+    of all slices. Of several volumes all lie in it, one after the other, unless ``volume`` chooses. ``InputError`` naming the slice that can't be read; ``OutputError`` when the folder can't be
     written to or is full.
     """
-    source = open_series(path, volume, series)
-    try:
-        return _staged(path, folder, source)
-    finally:
-        source.close()
+    found = FoundSeries.at(path, series, names)
+    count = len(found.volumes.series)
+    chosen = range(count) if volume is None else [chosen_volume(path, found.what, count, volume)]
+    with ExitStack() as opened:
+        sources = [opened.enter_context(closing(found.source(index))) for index in chosen]
+        return _staged(path, folder, found.what, sources)
 
 
-def _staged(path: Path, folder: Path, source: DicomSource) -> Path:
-    info = source.info
-    name = f"{shortened(path.name, _NAME_BYTES)}-{info.identity['sha256_slices'][:_DIGEST]}"
-    target, size = folder / f"{name}{PLAIN}", int(info.facts["staged_bytes"])
-    if (known := facts_of(target)) is not None and known == info and is_whole(info, target):
+def _staged(path: Path, folder: Path, what: str, sources: list[DicomSource]) -> Path:
+    facts = StagedFacts(what, tuple(source.info for source in sources))
+    known = "".join(info.identity["sha256_slices"] for info in facts.volumes)
+    digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGEST]
+    target = folder / f"{shortened(path.name, _NAME_BYTES)}-{digest}{PLAIN}"
+    if StagedFacts.beside(target) == facts and facts.are_of(target):
         return target
+    size = facts.first(len(sources))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -57,7 +61,7 @@ def _staged(path: Path, folder: Path, source: DicomSource) -> Path:
                 f"{folder}: the plain copy of {path.name} takes {show_bytes(size)}, and only {show_bytes(free)} are free there; "
                 "make room"
             )
-        _write(path, target, source)
+        _write(path, target, facts, sources)
     except OSError as error:
         kind = DiskFullError if error.errno in FULL else OutputError
         raise kind(
@@ -66,17 +70,18 @@ def _staged(path: Path, folder: Path, source: DicomSource) -> Path:
     return target
 
 
-def _write(path: Path, target: Path, source: DicomSource) -> None:
+def _write(path: Path, target: Path, facts: StagedFacts, sources: list[DicomSource]) -> None:
     """Through a file with a name of its own, so that several processes may stage at once."""
     handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=PART, dir=target.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            for k in range(source.info.extent[0]):
-                file.write(_plane(path, source, k))
+            for source in sources:
+                for k in range(source.info.extent[0]):
+                    file.write(_plane(path, source, k))
             file.flush()
             os.fsync(file.fileno())
-        write_json(target.with_suffix(FACTS), facts_to_json(source.info))
+        write_json(target.with_suffix(FACTS), facts.to_json())
         part.replace(target)
         flush(target.parent)
     finally:
