@@ -58,9 +58,11 @@ REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES, AREAS_BY_CLAS
 def remove_leftovers(job: BatchJob) -> None:
     """Remove what attempts at complete inputs have left; each folder is listed once."""
     inputs = fold(Journal.read(job.folder / JOURNAL)).inputs.values()
-    outputs = {r.outcome["output"] for r in inputs if r.status == COMPLETE and r.outcome}
+    complete = [r.outcome for r in inputs if r.status == COMPLETE and r.outcome]
+    outputs = {result["output"] for result in complete}
     published = {Path(output) for output in outputs}
     published |= {Outputs(output).probabilities for output in published}
+    published |= {Path(path) for result in complete for path in result.get("also", ())}
     parts = {path_beside(product, PART): product for product in published}
     named = outputs | {_shortened_at(output, room) for output in outputs for room in _ROOMS}
     for folder in {os.path.dirname(output) for output in outputs}:

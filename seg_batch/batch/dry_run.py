@@ -13,6 +13,7 @@ from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.hardware import disk_free_bytes, existing
+from seg_batch.core.registry.formats import product_ending
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import duration_roughly, show_bytes, with_commas
 from seg_batch.executors.pool import InlinePool
@@ -95,6 +96,10 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     rows.append((f"in all: {totals['inputs']}", *_numbers(totals, totals["memory_bytes"])))
     name, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     lines = ["  ".join([row[0].ljust(name), *map(str.rjust, row[1:], widths)]) for row in rows]
+    if also := {
+        e for facts in plan["inputs"].values() for e in map(product_ending, facts.get("also", ()))
+    }:
+        lines.append(f"also: {', '.join(sorted(also))}")
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]

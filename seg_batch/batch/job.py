@@ -158,6 +158,8 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         series_files=spec.series_files,
         overwrite=overwrite,
         pseudonym=spec.pseudonym,
+        also=workflow.outputs.also,
+        also_where_possible=True,
     )
 
 

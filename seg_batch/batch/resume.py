@@ -118,20 +118,23 @@ def recorded_fingerprint(folder: Path) -> str:
 
 def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
     """Whether a complete result is what would be made of the input as surveyed: of the same input
-    and model, at the same output. The result of an input that is gone stays up to date."""
+    and model, at the same output, with all further products. The result of an input that is gone stays up to date."""
     if result is None:
         return False
     if isinstance(surveyed, RefusedInput):
         return not surveyed.seen
     facts = surveyed.facts
+    if not {*facts.get("also", ())} <= result.get("also", {}).keys():
+        return False
     return (facts["of"], facts["output"]) == (result.get("of"), result["output"])
 
 
 def is_unchanged(result: InputResult) -> bool:
-    """Whether product and probabilities are as they were when the result was recorded, also with the
-    files beside them."""
+    """Whether all products are as they were when the result was recorded, also with the files beside them."""
     outputs, probabilities = Outputs(Path(result["output"])), result.get("probabilities")
     if probabilities and not _is_same(outputs.probabilities, probabilities):
+        return False
+    if not all(_is_same(Path(path), stamp) for path, stamp in result.get("also", {}).items()):
         return False
     return _is_same(outputs.product, result["product"])
 

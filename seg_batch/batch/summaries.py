@@ -51,6 +51,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "seconds_estimate": round(time_s.seconds, 5),
         "time": time_s.to_json(),
         "output": str(prepared.outputs.product),
+        **({"also": also} if (also := [*map(str, prepared.outputs.also)]) else {}),
         "of": _of(plan.identity),
         "model": prepared.model.called,
         "engine": plan.engine,
@@ -91,6 +92,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "report": str(Outputs(Path(report["output"])).report),
         "product": _made(report["product"]),
         "probabilities": probabilities and _made(probabilities),
+        **({"also": also} if (also := _also(report)) else {}),
         "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
@@ -112,6 +114,13 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "began": round(began, 3),
         "finished": round(time.time(), 3),
     }
+
+
+def _also(report: Report) -> dict[str, ProductStamp]:
+    """The further products of this map; files of an earlier one are no result."""
+    sha256 = report["product"]["sha256"]
+    rows = [row for row in report.get("also", ()) if row["of"] == sha256]
+    return {row["path"]: _made(row) for row in rows if Path(row["path"]).exists()}
 
 
 def _of(fingerprint: dict[str, Any]) -> str:

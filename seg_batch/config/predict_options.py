@@ -20,9 +20,11 @@ TTA = (
     *("none", "flips", "d4", "d4z"),
     *(f"flips:{axes}" for axes in ("z", "y", "x", "z,y", "z,x", "y,x", "z,y,x")),
 )
+SEG = ("labelmap", "binary")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
+STEM = "{stem}"  # in names of further products: the name of the input
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -196,6 +198,11 @@ class PredictOptions(ModelOptions):
         known=lambda: get_args(OutputGrid),
     )
     probabilities: bool = option(False, "Keep them too, as uint8.")
+    seg: Literal["labelmap", "binary"] = option(
+        "labelmap",
+        "How a DICOM segmentation stores its segments: labelmap, or binary for older viewers.",
+        known=lambda: SEG,
+    )
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
     block: Shape | None = option(None, "Block shape, like 2048,2048.", read=_sides)
@@ -211,6 +218,11 @@ class PredictOptions(ModelOptions):
     @property
     def grid(self) -> GridOptions:
         return GridOptions(self.resample, self.spacing, self.output_grid)
+
+
+def is_ending(name: str) -> bool:
+    """Whether the name of a further product is an ending, like ``.csv``, for the name of the main product."""
+    return name.startswith(".") and "/" not in name
 
 
 @dataclass(frozen=True)
@@ -239,4 +251,10 @@ class RequestArguments:
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
     series: str | None = option(
         None, "Which DICOM series of a folder: its number, or its UID.", key="inputs.series"
+    )
+    also: tuple[str, ...] = option(
+        (),
+        "A further product, by its ending: a name, or an ending like .csv, repeatable.",
+        metavar="FILE",
+        key="outputs.also",
     )

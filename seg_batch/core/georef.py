@@ -94,6 +94,12 @@ class VolumeGeoref:
     def voxel_mm3(self) -> float:
         return float(abs(np.linalg.det(self.matrix[:3, :3])) * self.unit_mm**3)
 
+    def uncoded(self) -> VolumeGeoref:
+        """The affine alone, in mm: what formats hold that know neither sform nor qform."""
+        matrix = self.matrix
+        matrix[:3] *= self.unit_mm
+        return VolumeGeoref(tuple(map(tuple, (matrix + 0.0).tolist())))
+
     @property
     def tilt_deg(self) -> float:
         """Angle between the last axis and the normal of the planes across it; 0 unless the affine is sheared. Of CT it is

@@ -27,9 +27,35 @@ from seg_batch.io.sources.protocol import SourceInfo
 
 # Parts of a report that are made of the command, the model and counts, never of the input's name or header.
 KEPT = frozenset(
-    "segbatch status input output blocks n_tiles tiles_predicted tiles_skipped recompute promised_bytes peak_rss_bytes "
-    "seconds stages_s spells classes background post seams unclassified_voxels product probabilities model plan geometry "
-    "executor machine versions".split()
+    [
+        "segbatch",
+        "status",
+        "input",
+        "output",
+        "blocks",
+        "n_tiles",
+        "tiles_predicted",
+        "tiles_skipped",
+        "recompute",
+        "promised_bytes",
+        "peak_rss_bytes",
+        "seconds",
+        "stages_s",
+        "spells",
+        "classes",
+        "background",
+        "post",
+        "seams",
+        "unclassified_voxels",
+        "product",
+        "probabilities",
+        "model",
+        "plan",
+        "geometry",
+        "executor",
+        "machine",
+        "versions",
+    ]
 )
 
 

@@ -6,10 +6,12 @@ import glob
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from seg_batch.config.predict_options import STEM, is_ending
+from seg_batch.core.errors import OutputError
 from seg_batch.core.files import read_json, require_local_output
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
@@ -25,7 +27,7 @@ from seg_batch.core.run_files import (
     path_beside,
     shortened,
 )
-from seg_batch.inference.report import Report
+from seg_batch.inference.report import AlsoFacts, Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
@@ -38,10 +40,12 @@ _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every rep
 @dataclass(frozen=True)
 class Outputs:
     """All paths of one run, next to each other. ``attempt``: a part of the names of store and staged
-    copy, so that two attempts at one product never meet; empty: the next run goes on with them."""
+    copy, so that two attempts at one product never meet; empty: the next run goes on with them. ``also``: further
+    products, which may lie elsewhere."""
 
     product: Path
     attempt: str = ""
+    also: tuple[Path, ...] = ()
 
     @property
     def store(self) -> Path:
@@ -71,26 +75,73 @@ class Outputs:
 
     @property
     def probabilities(self) -> Path:
-        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
+        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself, beside a format that can't they
+        are in another."""
         name, end = split_output(self.product)
-        return self.product.with_name(named(name, PROBABILITIES + end))
+        return self.product.with_name(
+            named(name, PROBABILITIES + formats.probabilities_ending(end))
+        )
 
 
 def split_output(path: Path) -> tuple[str, str]:
     """Name and ending, where ``.nii.gz`` is one ending."""
-    name, ending = formats.split(path.name)
-    return (name, ending) if ending else (path.stem, path.suffix)
+    ending = max(formats.split(path.name)[1], formats.product_ending(path.name), key=len)
+    return (path.name.removesuffix(ending), ending) if ending else (path.stem, path.suffix)
 
 
 def outputs_for(
-    info: SourceInfo, output: str | Path | None, *, many: bool = False, stem: str = ""
+    info: SourceInfo,
+    output: str | Path | None,
+    *,
+    many: bool = False,
+    also: tuple[str, ...] = (),
+    stem: str = "",
 ) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself. The stem of several files is what their names begin with;
     ``stem``: another one."""
     stem = stem or image_stem([f.path for f in info.files])
-    ending = formats.product_endings(info.kind)[0]
-    default = named(stem, f"_labels{ending}")
+    outputs = _product_of(stem, info.kind, output, many)
+    return replace(outputs, also=also_paths(also, outputs.product, stem, many))
+
+
+def also_paths(
+    names: tuple[str, ...], product: Path, stem: str, many: bool = False
+) -> tuple[Path, ...]:
+    """The paths of further products. A name is an ending, for the name of the main product with it; or holds
+    ``{stem}``, the name of the input, and lies in the folder of the main product; or is a path, unless there are ``many``
+    inputs. OutputError where two are one."""
+    paths = tuple(_also_path(name, product, stem, many) for name in names)
+    outputs = Outputs(product)
+    taken = {
+        os.path.realpath(outputs.product): "the output",
+        os.path.realpath(outputs.probabilities): "the file of probabilities",
+    }
+    for name, path in zip(names, paths, strict=True):
+        if (real := os.path.realpath(path)) in taken:
+            raise OutputError(f"--also {name} is {path}, and so is {taken[real]}: name another")
+        taken[real] = f"--also {name}"
+    return paths
+
+
+def _also_path(name: str, product: Path, stem: str, many: bool) -> Path:
+    require_local_output(name)
+    if is_ending(name):
+        return product.with_name(named(split_output(product)[0], name))
+    if STEM in name:
+        path = product.parent / name.replace(STEM, stem)
+    elif many:
+        raise OutputError(
+            f"--also {name} would be the same file for every input: give an ending like .csv, or a name with {STEM}"
+        )
+    else:
+        path = Path(name).absolute()
+    require_short_name(path)
+    return Path(os.path.normpath(path))
+
+
+def _product_of(stem: str, kind: str, output: str | Path | None, many: bool) -> Outputs:
+    default = named(stem, f"_labels{formats.product_endings(kind)[0]}")
     if output is None:
         return Outputs(Path.cwd() / default)
     require_local_output(output)
@@ -122,6 +173,23 @@ def is_intact(outputs: Outputs, report: Report) -> bool:
         for path, product in wanted.items()
         if product
     )
+
+
+def is_current(path: Path, report: Report) -> bool:
+    """True when a further product is as the report names it, and of the main product that the report is of."""
+    row = also_row(path, report)
+    return (
+        row is not None
+        and row["of"] == report["product"]["sha256"]
+        and path.exists()
+        and digest(path) == row["sha256"]
+        and not side_file_changes(path, row.get("side_files", {}))
+    )
+
+
+def also_row(path: Path, report: Report) -> AlsoFacts | None:
+    """What the report says of the further product at a path."""
+    return next((row for row in report.get("also", ()) if row["path"] == str(path)), None)
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -37,19 +37,20 @@ from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.measuring.disk import require_disk
-from seg_batch.inference.measuring.memory import METER
-from seg_batch.inference.measuring.profile import profiled
-from seg_batch.inference.measuring.time import is_alone, remember
-from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.deidentify import (
     known_as,
     leaving_no_copy,
     one_pseudonym,
     told_report,
 )
+from seg_batch.inference.measuring.disk import require_disk
+from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.profile import profiled
+from seg_batch.inference.measuring.time import is_alone, remember
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
@@ -104,6 +105,7 @@ def _predicted(
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
+    check_also(draft, report)
     require_disk(draft, report)
     with leaving_nothing_behind(outputs), leaving_no_copy(draft):
         normaliser, staged, limits = _numbers(draft, callback)
@@ -111,7 +113,7 @@ def _predicted(
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return earlier
+            return make_missing(prepared, earlier, callback)
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             with spell("store"):
                 store = open_store(prepared, report)
@@ -214,13 +216,15 @@ def _run(
         seconds=time.perf_counter() - start,
         steps=mapped.steps,
     )
+    if stale := (read_report(outputs) or report).get("also"):
+        report["also"] = stale  # which says of which map they are
     report = told_report(report, prepared.request.pseudonym)
     write_report(outputs.report, report)
     if alone and not run.failures:
         remember(plan, prepared.model, run.receipts[len(done) :])
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
-    return report
+    return make_missing(prepared, report, callback)
 
 
 @spell("blocks")
@@ -291,6 +295,7 @@ def predict(
     keep_store: bool = False,
     callback: Callback | None = None,
     profile: str | None = None,
+    also: Sequence[str | Path] = (),
     **options: Any,
 ) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
@@ -299,14 +304,21 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``). ``profile``: a file for a Chrome trace of where the time went. Returns the report. Raises ``RefusedError`` when nothing was
+    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``).
+    ``profile``: a file for a Chrome trace of where the time went. ``also``: further
+    products by their endings: paths, or endings like ``.csv``. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
     for name in options.keys() - declared(PredictOptions):
         raise TypeError(
             f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
         )
-    chosen = as_checked(RequestArguments(volume=volume, series=series, deidentify=deidentify))
+    names = (also,) if isinstance(also, str | Path) else also
+    chosen = as_checked(
+        RequestArguments(
+            volume=volume, series=series, also=tuple(map(str, names)), deidentify=deidentify
+        )
+    )
     request = Request(
         input=_files(path),
         output=None if output is None else str(output),
@@ -319,6 +331,7 @@ def predict(
         overwrite=overwrite,
         keep_store=keep_store,
         profile=profile is not None,
+        also=chosen.also,
     )
     with profiled(profile, warnings.warn) as kept:
         report = predict_one(request, Callbacks(callback, kept))

@@ -84,6 +84,13 @@ class ProductFacts(TypedDict):
     side_files: NotRequired[dict[str, Any]]
 
 
+class AlsoFacts(ProductFacts):
+    """A further product. ``of``: the sha256 of the main product that it was made of. The row is written before the file
+    is moved into place."""
+
+    of: str
+
+
 class ModelFacts(TypedDict):
     """``channels``: their names, where the model has some; ``whole_patch_layers``: layers that see a whole
     patch; ``members``: further models of an ensemble."""
@@ -142,6 +149,7 @@ class Report(WorkFacts):
     unclassified_voxels: int
     product: ProductFacts
     probabilities: ProductFacts | None
+    also: NotRequired[list[AlsoFacts]]
     model: ModelFacts
     plan: dict[str, Any]
     geometry: dict[str, Any]
@@ -287,8 +295,8 @@ def build_report(
         "post": list(steps),
         "seams": seam_table(tally.receipts, model),
         "unclassified_voxels": math.prod(info.extent) - sum(row["voxels"] for row in classes),
-        "product": _product(labels),
-        "probabilities": _product(products[1]) if len(products) > 1 else None,
+        "product": product_facts(labels),
+        "probabilities": product_facts(products[1]) if len(products) > 1 else None,
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
@@ -325,7 +333,7 @@ def _model(card: ModelCard) -> ModelFacts:
     }
 
 
-def _product(product: Product) -> ProductFacts:
+def product_facts(product: Product) -> ProductFacts:
     facts: ProductFacts = {
         "path": str(product.path),
         "bytes": product.bytes,

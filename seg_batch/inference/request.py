@@ -14,9 +14,10 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, OutputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -35,8 +36,7 @@ from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.core.registry.formats import PRODUCTS
-from seg_batch.io.sinks.product import format_of, prove_place
+from seg_batch.io.sinks.product import also_format_of, format_of, prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
@@ -60,7 +60,9 @@ class Request:
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
     alpha for each file, once it is settled; else that of the options. ``crop``: what a model that sees a crop sees, once it
     is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
-    an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known."""
+    an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
+    products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
+    one are left out, with a warning."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -75,6 +77,8 @@ class Request:
     many: bool = False
     attempt: str = ""
     profile: bool = False
+    also: tuple[str, ...] = ()
+    also_where_possible: bool = False
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
@@ -150,18 +154,19 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
-        stem = request.pseudonym.code if request.pseudonym else ""
-        outputs = outputs_for(view.native.info, request.output, many=request.many, stem=stem)
-        outputs = replace(outputs, attempt=request.attempt)
+        outputs, left_out = _outputs(request, view.native.info)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
         identity = _identity(request, file.info, model) | (SUMS if why is None else {})
         words = in_words(engine.why, why)
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
-        warnings = (*view.warnings(), *tta_warnings(model, options.tta))
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
         info = replace(view.native.info, warnings=warnings)
-    info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
+    placed = prove_place(
+        info, outputs.product, format_of(outputs.product, info.kind), request.image()
+    )
+    info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
@@ -186,6 +191,23 @@ def told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
 def words_of(card: ModelCard) -> tuple[str, ...]:
     """The names that a card gives: of the model, its channels and its classes."""
     return (card.name, *(card.channel_names or ()), *(each.name for each in card.classes))
+
+
+def _outputs(request: Request, info: SourceInfo) -> tuple[Outputs, list[str]]:
+    """The paths, and a line for each further product that can't be made of this input and is left out.
+    OutputError where nothing may be left out."""
+    stem = request.pseudonym.code if request.pseudonym else ""
+    outputs = outputs_for(info, request.output, many=request.many, also=request.also, stem=stem)
+    possible, left_out = [], []
+    for path in outputs.also:
+        try:
+            prove_place(info, path, also_format_of(path, info.kind), request.image())
+            possible.append(path)
+        except OutputError as error:
+            if not request.also_where_possible:
+                raise
+            left_out.append(error.message)
+    return replace(outputs, attempt=request.attempt, also=tuple(possible)), left_out
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -289,6 +311,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),

@@ -43,16 +43,8 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
     """Refuse an output that can't be written, is the input, or is not ours, before any work."""
     outputs = prepared.outputs
     check_output(outputs.product, prepared.info.kind)
-    product = outputs.product.resolve()
-    for source in (Path(file.path).resolve() for file in prepared.info.files):
-        if source in (product, *product.parents) or product in source.parents:
-            raise OutputError(
-                f"{product} is or holds the input, which would be lost: use another output"
-            )
-    if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
-        raise OutputError(
-            f"{around} is a Zarr store, which a file in it would spoil: use another output"
-        )
+    for path in (outputs.product, *outputs.also):
+        _require_apart(path.resolve(), prepared)
     wanted = [outputs.product]
     if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         wanted.append(outputs.probabilities)
@@ -71,6 +63,19 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
                 f"{path} exists and is not an unchanged result of segbatch, so it would be lost: "
                 "use --overwrite or another output"
             )
+
+
+def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
+    """OutputError for a path that is or holds the input, or lies in another store."""
+    for source in (Path(file.path).resolve() for file in prepared.info.files):
+        if source in (product, *product.parents) or product in source.parents:
+            raise OutputError(
+                f"{product} is or holds the input, which would be lost: use another output"
+            )
+    if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
+        raise OutputError(
+            f"{around} is a Zarr store, which a file in it would spoil: use another output"
+        )
 
 
 def _known_digests(outputs: Outputs) -> set[str]:

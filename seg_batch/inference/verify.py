@@ -18,6 +18,7 @@ from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.deidentify import source_of
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
+from seg_batch.inference.products.also import also_files
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report, SourceFacts, input_files
 from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
@@ -54,6 +55,7 @@ def verify_product(path: Path, table: str | None = None) -> dict[str, Any]:
         _digest("bytes", outputs.product, report["product"]),
         *_probabilities(outputs, report),
         *_side_files(outputs, report),
+        *_also(outputs, report),
         *_readable(path, report),
         same_input,
         *(_grid(report) if same_input[1] else ()),
@@ -74,6 +76,17 @@ def _probabilities(outputs: Outputs, report: Report) -> list[Check]:
     """The digest of the probabilities beside the product, where there are any."""
     product = report.get("probabilities")
     return [_digest("beside", outputs.probabilities, product)] if product else []
+
+
+def _also(outputs: Outputs, report: Report) -> list[Check]:
+    """The digest of each further product, and whether it is of this map."""
+    checks = []
+    for path, row in also_files(report, outputs.product):
+        name, same, words = _digest("also", path, row)
+        if same and row["of"] != report["product"]["sha256"]:
+            same, words = False, "it is of an earlier map: name it with --also again, or remove it"
+        checks.append((name, same, words if path.name in words else f"{path.name}: {words}"))
+    return checks
 
 
 def _digest(name: str, path: Path, product: ProductFacts) -> Check:

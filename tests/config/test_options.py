@@ -79,6 +79,7 @@ HOMONYMS = {
     ("config/workflow/parts.py", "memory"): "beside the options: a limit of the run",
     ("config/workflow/parts.py", "volume"): "of inputs, and a format",
     ("config/workflow/parts.py", "series"): "of inputs, as volume is",
+    ("config/workflow/parts.py", "also"): "of outputs, as series is of inputs",
     ("config/workflow/schema.py", "model"): "beside the options: ``inputs`` may name others",
     ("config/workflow/schema.py", "post"): "beside the options: it is no part of a prediction",
     ("config/workflow/schema.py", "cluster"): "of the run, not of an input",

@@ -69,6 +69,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "mount": can_mount,
     "lock": can_lock,
     "chromium": lambda: browser() is not None,
+    "dciodvfy": lambda: shutil.which("dciodvfy") is not None,
     "curl": lambda: shutil.which("curl") is not None,
 }
 

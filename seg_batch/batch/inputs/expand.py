@@ -7,18 +7,26 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
 from itertools import dropwhile, islice
+from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
+from seg_batch.core.errors import InputError
 from seg_batch.core.files import why_not_local
-from seg_batch.core.registry.formats import names_folder, split
+from seg_batch.core.registry.formats import (
+    names_folder,
+    probabilities_ending,
+    shared_endings,
+    split,
+)
 from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
@@ -31,6 +39,7 @@ from seg_batch.core.run_files import (
     named,
     shortened,
 )
+from seg_batch.io.sources.detect import detect
 
 _UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
@@ -213,48 +222,69 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
                 heappush(links if os.path.islink(path) else plain, f"{path}/")
 
 
+def _is_one_inside(path: str) -> bool:
+    """Whether the first bytes of a file are those of an image: other kinds of files have its ending, too."""
+    with suppress(InputError):
+        return bool(detect(path))
+    return False
+
+
 def _is_image(path: str) -> bool:
     """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file
     that can't be opened, like a dangling link, counts as an image, which will be refused."""
     name = os.path.basename(path)
-    if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
+    if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
+    if not split(name)[1]:
+        return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False
     return names_folder(name.lower()) or not os.path.isdir(path)
 
 
 def products(folder: str) -> set[str]:
-    """Names of the products of segbatch in a folder. Beside a product is its report, or the work
-    store of a run that has not written the report yet."""
+    """Names of the products of segbatch in a folder. Beside a product is its report, which names further
+    ones, or the work store of a run that has not written the report yet."""
     names = set(os.listdir(folder or "."))
     made = {name.partition(_MARK)[0] for name in names if _MARK in name}
     made |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}
+    further = set[str]()
     for name in names:
         product = name.removesuffix(REPORT)
-        if product != name and product in names and _is_report(os.path.join(folder, name)):
-            made.add(product)
+        if product != name and (ours := _report(os.path.join(folder, name))):
+            made |= {product} & names
+            further |= _also_in(ours, folder)
     # Of long names, those beside are shortened.
     for name in (name for name in names if len(os.fsencode(name)) + ATTEMPT_BYTES > NAME_BYTES):
         report = named(name, REPORT)
         if {named(name, STORE), shortened(name, ATTEMPT_BYTES)} & (names | made) or (
-            report in names and _is_report(os.path.join(folder, report))
+            report in names and _report(os.path.join(folder, report))
         ):
             made.add(name)
-    return made | {with_probabilities(product) for product in made}
+    return made | further | {with_probabilities(product) for product in made}
+
+
+def _also_in(report: dict[str, Any], folder: str) -> set[str]:
+    """The names of the further products that lay beside the report's product, where ``folder`` is now."""
+    rows = report.get("also") or ()
+    paths = [str(row["path"]) for row in rows if isinstance(row, dict) and "path" in row]
+    here = {os.path.dirname(str(report.get("output"))), os.path.abspath(folder or ".")}
+    return {os.path.basename(path) for path in paths if os.path.dirname(path) in here}
 
 
 def with_probabilities(product: str) -> str:
     """The path of the probabilities beside a product."""
     folder, name = os.path.split(product)
     stem, ending = split(name)
-    return os.path.join(folder, named(stem, PROBABILITIES + ending))
+    return os.path.join(folder, named(stem, PROBABILITIES + probabilities_ending(ending)))
 
 
-def _is_report(path: str) -> bool:
+def _report(path: str) -> dict[str, Any] | None:
+    """The report of a product; None where the file is none."""
     try:
         with open(path, encoding="utf-8") as file:
             report = json.load(file)
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(report, dict) and report.keys() >= {"segbatch", "status", "plan", "product"}
+        return None
+    ours = isinstance(report, dict) and report.keys() >= {"segbatch", "status", "plan", "product"}
+    return report if ours else None

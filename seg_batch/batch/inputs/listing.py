@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
@@ -20,7 +21,9 @@ from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.inference.deidentify import require_untold
+from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.open_view import ImageSpec
 
 
@@ -148,7 +151,8 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        return [output, *([with_probabilities(output)] if beside else [])]
+        also = also_paths(self.outputs.also, Path(output), image_stem(spec.files))
+        return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:

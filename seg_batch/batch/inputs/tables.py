@@ -32,8 +32,7 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``pseudonym``: what
-    stands for it, where it is not to be known."""
+    there is no input, and not refused either. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -44,10 +43,10 @@ class InputSpec:
     error: str | None = None
     more: tuple[str, ...] = ()
     id: str | None = None
-    pseudonym: Pseudonym | None = field(default=None, compare=False)
     series: str | None = None
     series_files: tuple[str, ...] = ()
     left_out: str = ""
+    pseudonym: Pseudonym | None = field(default=None, compare=False)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -56,7 +55,8 @@ class InputSpec:
     @property
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
-        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or its code."""
+        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or
+        its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
         if self.error is not None and not self.more and self.series is None:

@@ -65,7 +65,7 @@ class ImageFacts(TypedDict, total=False):
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
-    longitudes and latitudes of a raster's outline; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    longitudes and latitudes of a raster's outline; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
     their range."""
 
     kind: str
@@ -79,6 +79,7 @@ class InputFacts(TypedDict, total=False):
     seconds_estimate: float
     time: dict[str, Any]
     output: str
+    also: list[str]
     of: str
     model: str
     engine: str
@@ -110,7 +111,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``also``: further products by path; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -118,6 +119,7 @@ class InputResult(TypedDict, total=False):
     report: str
     product: ProductStamp
     probabilities: ProductStamp | None
+    also: dict[str, ProductStamp]
     of: str
     seconds: float
     stages_s: dict[str, float]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import JournalEvent, ProductStamp, StepResult
+from seg_batch.batch.journal.events import InputResult, JournalEvent, ProductStamp, StepResult
 from seg_batch.batch.resume import is_unchanged
 from seg_batch.batch.steps.input_digest import digest_of, is_within, strings_in
 from seg_batch.batch.summaries import file_stamp
@@ -139,19 +139,21 @@ def invalidate(run: Path) -> None:
 
     The journal is renamed last, so that the next call completes one that was killed."""
     journal = run / JOURNAL
-    products: dict[str, bool] = {}
+    products: dict[str, InputResult | None] = {}
     for event in Journal.read(journal):
         if event["event"] == "surveyed":
-            products.setdefault(event["facts"]["output"], False)
+            products.setdefault(event["facts"]["output"], None)
         elif event["event"] == "done":
-            products[event["outcome"]["output"]] = is_unchanged(event["outcome"])
+            result = event["outcome"]
+            products[result["output"]] = result if is_unchanged(result) else None
     for product, ours in products.items():
         outputs = Outputs(Path(product))
         clean(outputs)
         if ours:
             # One that can't be removed ends it: half a product must not look like another's.
             sides = (*left_side_files(outputs.probabilities), *left_side_files(outputs.product))
-            for path in (*sides, outputs.probabilities, outputs.product, outputs.report):
+            also = map(Path, ours.get("also", ()))
+            for path in (*sides, *also, outputs.probabilities, outputs.product, outputs.report):
                 with translate_os_errors(path):
                     remove(path, ignore_errors=False)
     if journal.exists():

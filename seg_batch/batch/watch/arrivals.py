@@ -21,7 +21,7 @@ from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
-from seg_batch.io.sources.side_files import SideFile, side_files_of, sides_of
+from seg_batch.io.sources.side_files import SideFile, lacks_voxels, side_files_of, sides_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -68,9 +68,19 @@ def list_arrivals(folder: Path) -> FolderListing:
             "would be seen: check the path, its permissions and the mount"
         ) from error
     rasters = [name for name in images if not names_folder(name.lower())]
-    for name, sides in side_files_of(rasters, others).items():
+    beside = side_files_of(rasters, others)
+    for name, sides in beside.items():
         images[name] = _together(folder, images[name], sides)
-    return FolderListing(images, frozenset(others))
+    lacks = {name: lacks_voxels(name, beside.get(name, ())) for name in rasters}
+    waiting = {
+        name: (
+            images.pop(name),
+            f"{name} waits for its voxels ({file}, or whichever its header names after it)",
+        )
+        for name, file in lacks.items()
+        if file
+    }
+    return FolderListing(images, frozenset(others), waiting=waiting)
 
 
 def _together(folder: Path, image: Glance, sides: list[SideFile]) -> Glance:

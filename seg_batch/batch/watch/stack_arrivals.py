@@ -55,7 +55,7 @@ class StackArrivals:
         """The same with one image for each case that is whole; what the others wait for is in ``waiting``."""
         if not self.patterns:
             return seen
-        images, waiting = dict[str, Glance](), dict[str, tuple[Glance, str]]()
+        images, waiting = dict[str, Glance](), dict(seen.waiting)
         paths_of = {pattern: list(seen.images) for pattern in self.patterns}
         for case in stacked_cases(self.patterns, paths_of):
             names = [name for row in case.files.values() for name in row]

@@ -30,9 +30,15 @@ def summary_lines(report: Report) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    resampled = _resampled_lines(report)
+    resampled = _resampled_lines(report) + _also_lines(report)
     review = [f"  to review: {reason}" for reason in report.get("review", ())]
     return "\n".join(lines + _post_lines(report) + _seam_lines(report) + resampled + review)
+
+
+def _also_lines(report: Report) -> list[str]:
+    """One line per further product of this map."""
+    sha256 = report["product"]["sha256"]
+    return [f"  also {row['path']}" for row in report.get("also", ()) if row["of"] == sha256]
 
 
 def _resampled_lines(report: Report) -> list[str]:
@@ -78,6 +84,7 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     return {
         "input": prepared.info.path,
         "output": str(prepared.outputs.product),
+        "also": [*map(str, prepared.outputs.also)],
         "model": prepared.model.name,
         "members": [member.name for member in prepared.model.members],
         "blocks": {"total": plan.blocks, "shape": list(plan.block)},
@@ -127,6 +134,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         *(("then", describe(step)) for step in plan.post),
         *(("to review", line) for line in prepared.verdict.lines),
         ("output", product),
+        *(("also", path) for path in prepared.outputs.also),
     ]
     return rows(lines + [("warning", w) for w in info.warnings])
 

@@ -7,8 +7,9 @@ import re
 import string
 from pathlib import PurePath
 
+from seg_batch.config.predict_options import STEM, is_ending
 from seg_batch.core.files import why_not_local
-from seg_batch.core.registry.formats import split
+from seg_batch.core.registry.formats import PRODUCTS, product_ending, split
 from seg_batch.core.run_files import (
     ATTEMPT,
     INTERMEDIATE,
@@ -48,6 +49,24 @@ def check_pattern(pattern: str) -> str:
             f"{pattern!r} ends in {ending}, and endings follow from formats: leave it out here"
         )
     return pattern
+
+
+def check_also(names: tuple[str, ...]) -> None:
+    """ValueError unless these can name further products of any input."""
+    every = [e for form in PRODUCTS.values() for e in (*form.endings, *form.aliases)]
+    for name in names:
+        if (STEM in name) == is_ending(name):
+            raise ValueError(
+                f"{name[:80]!r} would be one file for all inputs: give an ending like .csv, or a name with {STEM}"
+            )
+        if name.startswith("/") or ".." in PurePath(name).parts or why_not_local(name):
+            raise ValueError(f"{name[:80]!r} leaves the output folder: name a file")
+        if not product_ending(name):
+            raise ValueError(
+                f"{name[:80]!r} is no ending of a product: use {', '.join(sorted(every))}"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{name[:80]!r} is named twice: name it once")
 
 
 def is_ours(name: str) -> bool:

@@ -22,7 +22,7 @@ from seg_batch.config.workflow.fields import (
     product_names,
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
-from seg_batch.config.workflow.output_names import check_pattern
+from seg_batch.config.workflow.output_names import check_also, check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -101,13 +101,15 @@ class Formats(CheckedValue):
 class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
-    products are then called, and nothing is told of inputs; ``pictures``: whether the report has some."""
+    products are then called, and nothing is told of inputs; ``pictures``: whether the report has some. ``also``: further
+    products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there."""
 
     folder: PathText
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
     formats: Formats = Formats()
     deidentify: PathText | None = None
     pictures: bool = True
+    also: Annotated[Words, checked_by(check_also)] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -28,6 +28,8 @@ from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
+# Of these, keys that no map depends on: a run goes on with others.
+NO_MAP = ("force", "also", "pictures")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
@@ -43,11 +45,12 @@ CAME_LATER: dict[str, Any] = {
     "output_grid": "native",
     "patch": "auto",
     "series": None,
+    "dicom": [],
     "deidentify": None,
     "pictures": True,
-    "dicom": [],
+    "also": [],
+    "seg": "labelmap",
 }
-NO_MATTER = ("force", "pictures")  # for products
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
 # Words, never a line for a shell.
@@ -134,9 +137,9 @@ class Workflow(CheckedValue):
 
 
 def _as_before(plain: Any) -> Any:
-    """Without the keys that change no product, and with ``auto`` as earlier versions said it, so that their runs go on."""
+    """Without the keys that change no map, and with ``auto`` as earlier versions said it, so that their runs go on."""
     if isinstance(plain, dict):
-        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key not in NO_MATTER}
+        return {key: _said(key, _as_before(v)) for key, v in plain.items() if key not in NO_MAP}
     return [_as_before(value) for value in plain] if isinstance(plain, list) else plain
 
 

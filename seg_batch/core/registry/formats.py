@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ class Format:
     ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
     ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
     images, and ``open`` and ``stage`` take ``series=``; ``holds``: whether a folder, or an archive with these first bytes,
-    holds such.
+    holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
+    ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
 
     name: str
@@ -35,15 +36,24 @@ class Format:
     stage: Callable[..., Path] | None = None
     has_series: bool = False
     holds: Callable[[Path], bool] = lambda path: False
+    shared_endings: tuple[str, ...] = ()
+    voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
-    ``holds_probabilities``: in the product itself, not beside it. ``of_format``: the format that the input must have;
-    empty: any.
+    ``holds_probabilities``: in the product itself, not beside it; ``probabilities``: the ending of the file beside it, where
+    it is another than the product's. ``of_format``: the format that the input must have;
+    empty: any. ``holds_labels``: the whole map is read back from it through ``open_source``, so it may be the main
+    product; else it is made with ``--also`` alone, of a main product that is finished. ``needs_store``: it is made of
+    the work store, so it is a main product alone. ``is_coded``: it keeps sform and qform with their codes; else the affine
+    alone, in mm.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part``, reads it back and compares it:
+    DamagedError where that differs. With ``--also`` there is no work store any more: ``store`` is None, ``labels`` empty,
+    and ``read`` and ``again`` read the finished main product, box by box. The image on the grid of the labels is
+    ``open_view(spec.image, spec.card).native``. The bytes follow from the main product, the image and the card. ``begin``: of
     ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
     ``prove``:
     of ``(spec, name)``, before any work: OutputError where a product can't hold the place of ``spec``; else
@@ -58,8 +68,12 @@ class ProductFormat:
     begin: Callable[..., Any] | None = None
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
+    is_coded: bool = True
     holds_probabilities: bool = False
+    probabilities: str = ""
     of_format: str = ""
+    holds_labels: bool = True
+    needs_store: bool = False
 
 
 # The first that matches is taken.
@@ -69,7 +83,10 @@ FORMATS: Registry[Format] = Registry(
         "png": "seg_batch.io.formats.raster:PNG",
         "jpeg": "seg_batch.io.formats.raster:JPEG",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
+        "nrrd": "seg_batch.io.formats.nrrd:NRRD",
+        "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
 )
@@ -78,7 +95,14 @@ PRODUCTS: Registry[ProductFormat] = Registry(
     {
         "cog": "seg_batch.io.formats.raster:COG",
         "nifti": "seg_batch.io.formats.nifti:PRODUCT",
+        "nrrd": "seg_batch.io.formats.nrrd:PRODUCT",
+        "segments": "seg_batch.io.formats.nrrd:SEGMENTS",
+        "metaimage": "seg_batch.io.formats.metaimage:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
+        "sizes": "seg_batch.io.formats.tables:SIZES",
+        "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
+        "slicer": "seg_batch.io.formats.tables:SLICER",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
     }
 )
 _LISTED = ("volume", "raster", "")
@@ -93,6 +117,21 @@ def image_endings() -> tuple[str, ...]:
 def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
     formats = sorted((FORMATS[name] for name in names), key=lambda form: _LISTED.index(form.kind))
     return tuple(ending for form in formats for ending in form.endings)
+
+
+def shared_endings() -> tuple[str, ...]:
+    """The endings of which only a look into a file tells whether it is an image."""
+    return tuple(ending for form in FORMATS.values() for ending in form.shared_endings)
+
+
+def voxel_endings(ending: str) -> tuple[str, ...]:
+    """The endings of the file beside a header with this ending that holds its voxels; none of an image in one file."""
+    return _voxels(tuple(FORMATS)).get(ending.lower(), ())
+
+
+@cache
+def _voxels(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return {end: beside for name in names for end, beside in FORMATS[name].voxels.items()}
 
 
 def names_folder(name: str) -> bool:
@@ -113,12 +152,42 @@ def split(path: str) -> tuple[str, str]:
 
 
 def products_of(kind: str) -> list[ProductFormat]:
-    return [product for product in PRODUCTS.values() if kind in product.kinds]
+    """The formats that a main product of a kind of image may have."""
+    return [
+        product for product in PRODUCTS.values() if kind in product.kinds and product.holds_labels
+    ]
+
+
+def also_of(kind: str) -> list[ProductFormat]:
+    """The formats that a further product may have, made with ``--also``."""
+    return [
+        product
+        for product in PRODUCTS.values()
+        if kind in product.kinds and not product.needs_store
+    ]
+
+
+def product_ending(name: str) -> str:
+    """The ending of the name of a product of any format, as it is written there; empty where there is none."""
+    every = (e for product in PRODUCTS.values() for e in (*product.endings, *product.aliases))
+    known = (ending for ending in every if name.lower().endswith(ending))
+    return name[len(name) - len(max(known, key=len, default="")) :]
 
 
 def product_endings(kind: str) -> tuple[str, ...]:
     """The endings that products of a kind of image may have, the default first."""
     return tuple(ending for product in products_of(kind) for ending in product.endings)
+
+
+def probabilities_ending(ending: str) -> str:
+    """The ending of the file of probabilities beside a product with this ending."""
+    others = {
+        e: form.probabilities
+        for form in PRODUCTS.values()
+        for e in form.endings
+        if form.probabilities
+    }
+    return others.get(ending.lower(), ending)
 
 
 def holds_probabilities(name: str) -> bool:

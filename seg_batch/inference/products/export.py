@@ -61,7 +61,8 @@ class Export:
     def products(self, run: BlockTally, labels: str) -> list[Product]:
         """The labels, and the probabilities where the plan has them and they are not in the same product.
         ``labels``: the store's map after the last step."""
-        specs = self._specs(_provenance(self._prepared, run))
+        status = "PARTIAL" if run.failures else "complete"
+        specs = self._specs(provenance(self._prepared, status))
         products = []
         for path, spec in specs.items():
             early = self._early.get(path)
@@ -72,26 +73,33 @@ class Export:
 
     def _specs(self, tags: dict[str, str]) -> dict[Path, ProductSpec]:
         """By path, the labels last."""
-        prepared, outputs = self._prepared, self._prepared.outputs
-        info, plan = prepared.info, prepared.plan
-        spec = ProductSpec(
-            extent=info.extent,
-            dtype=plan.label_dtype,
-            nodata=plan.nodata if info.kind == "raster" else None,
-            classes=prepared.model.card.classes,
-            georef=info.georef,
-            tags=tags,
-            like=like_of(info, format_of(outputs.product, info.kind)),
-            with_probabilities=plan.probabilities,
-            image=prepared.request.image(),
-        )
+        outputs, spec = self._prepared.outputs, label_spec(self._prepared, tags)
         specs = {}
-        if plan.probabilities and not holds_probabilities(outputs.product.name):
+        if self._prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
             specs[outputs.probabilities] = probabilities_spec(spec)
         return {**specs, outputs.product: spec}
 
 
-def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
+def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
+    """The specification of the map."""
+    info, plan = prepared.info, prepared.plan
+    return ProductSpec(
+        extent=info.extent,
+        dtype=plan.label_dtype,
+        nodata=plan.nodata if info.kind == "raster" else None,
+        classes=prepared.model.card.classes,
+        georef=info.georef,
+        tags=tags,
+        like=like_of(info, format_of(prepared.outputs.product, info.kind)),
+        with_probabilities=plan.probabilities,
+        image=prepared.request.image(),
+        card=prepared.model.card,
+        background=prepared.model.card.background,
+        seg=prepared.request.options.seg,
+    )
+
+
+def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     """The tags of a product: how it was made."""
     model, pseudonym = prepared.model, prepared.request.pseudonym
     names = [pseudonym.code] if pseudonym else [Path(f.path).name for f in prepared.info.files]
@@ -105,7 +113,7 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_INPUT": visible(", ".join(names)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
-        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_STATUS": status,
         "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
         "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),

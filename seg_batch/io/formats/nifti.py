@@ -1,4 +1,4 @@
-"""NIfTI, plain and compressed."""
+"""NIfTI, plain and compressed, and pairs of header and voxels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from seg_batch.io.sinks.spec import ProductSpec, Read
 
 
 def _matches(head: bytes) -> bool:
-    """Whether these are the first 348 or more bytes of a single-file NIfTI-1 or NIfTI-2."""
-    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+    """Whether these are the first 348 or more bytes of a NIfTI-1 or NIfTI-2, or of its header."""
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def _open(path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
@@ -42,9 +42,11 @@ def _prove(spec: ProductSpec, name: str) -> list[str]:
 
 NIFTI = Format(
     name="nifti",
-    title="NIfTI (.nii, .nii.gz)",
+    title="NIfTI (.nii, .nii.gz, .hdr)",
     kind="volume",
     endings=(".nii.gz", ".nii"),
+    shared_endings=(".hdr",),  # of ENVI and of Analyze, too
+    voxels={".hdr": (".img", ".img.gz")},
     matches=_matches,
     gzipped=True,
     open=_open,

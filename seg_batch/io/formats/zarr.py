@@ -29,5 +29,6 @@ PRODUCT = ProductFormat(
     endings=ZARR.endings,
     is_folder=True,
     holds_probabilities=True,
+    needs_store=True,
     write=_write,
 )

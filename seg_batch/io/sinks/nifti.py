@@ -47,13 +47,13 @@ def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compr
         for box, values in read_ahead(read, spec.boxes()):
             bands = values if spec.is_probabilities else values[None]
             for band, voxels in enumerate(bands):
-                _put(file, len(first), spec, band, box, voxels)
+                put_box(file, len(first), spec, band, box, voxels)
     _check_voxels(plain, spec, again)
     with plain.open("rb") as file:
         return _compress(file, part) if compress else _crc(file)
 
 
-def _put(
+def put_box(
     file: IO[bytes], first: int, spec: ProductSpec, band: int, box: Box, voxels: np.ndarray
 ) -> None:
     """Write a box in the longest runs that are contiguous in the file: planes, rows, or parts of rows."""

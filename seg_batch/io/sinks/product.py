@@ -16,7 +16,13 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import files_in, translate_os_errors
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
-from seg_batch.core.registry.formats import PRODUCTS, ProductFormat, products_of
+from seg_batch.core.registry.formats import (
+    FORMATS,
+    PRODUCTS,
+    ProductFormat,
+    also_of,
+    products_of,
+)
 from seg_batch.io.sinks.early import EarlyProduct
 from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace, require_writable
@@ -26,6 +32,7 @@ from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.constant import is_constant, value_of
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
@@ -46,29 +53,60 @@ class Product:
 
 
 def format_of(path: Path, kind: str) -> str:
-    """The format for the name of a product; OutputError with the possible endings."""
-    endings = {e: p.name for p in products_of(kind) for e in (*p.endings, *p.aliases)}
-    for ending in sorted(endings, key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return endings[ending]
+    """The format for the name of a main product; OutputError with the possible endings."""
+    endings = _endings(products_of(kind))
+    if form := _longest(path, endings):
+        return form
     raise OutputError(
         f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}"
     )
 
 
-def check_output(path: Path, kind: str) -> None:
+def also_format_of(path: Path, kind: str) -> str:
+    """The format for the name of a further product; OutputError with the possible endings."""
+    endings = _endings(also_of(kind))
+    if form := _longest(path, endings):
+        return form
+    if form := _longest(path, _endings(products_of(kind))):
+        raise OutputError(f"{path.name} can't be made with --also: name it with -o, as the output")
+    raise OutputError(
+        f"{path.name} can't be made of the labels of a {kind}: --also takes {', '.join(sorted(endings))}"
+    )
+
+
+def _endings(formats: list[ProductFormat]) -> dict[str, str]:
+    return {e: form.name for form in formats for e in (*form.endings, *form.aliases)}
+
+
+def _longest(path: Path, endings: dict[str, str]) -> str:
+    """The format of the longest ending that the name has; empty where it has none."""
+    name = path.name.lower()
+    return endings.get(max(filter(name.endswith, endings), key=len, default=""), "")
+
+
+def check_output(path: Path, kind: str, *, also: bool = False) -> None:
     """Before any work: OutputError for an unknown ending, or a folder that is not writable."""
-    if not PRODUCTS[format_of(path, kind)].is_folder and path.is_dir():
+    form = (also_format_of if also else format_of)(path, kind)
+    if not PRODUCTS[form].is_folder and path.is_dir():
         raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
 
 
-def prove_place(info: SourceInfo, path: Path) -> list[str]:
-    """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
+def prove_place(
+    info: SourceInfo, path: Path, form: str, image: ImageSpec | None = None
+) -> list[str]:
+    """Before any work: OutputError unless a product at ``path`` can be made of an input and hold its place, which is
     tried; lines about how it does where that matters to the user."""
-    form = PRODUCTS[format_of(path, info.kind)]
-    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like_of(info, form.name))
-    return form.prove(spec, path.name)
+    product = PRODUCTS[form]
+    if product.of_format and any(file.format != product.of_format for file in info.files):
+        others = (e for p in products_of(info.kind) if not p.of_format for e in p.endings)
+        raise OutputError(
+            f"{path.name}: there is no {product.endings[0]} of {info.path}, which is no "
+            f"{FORMATS[product.of_format].title} series that it could refer to: name it {', '.join(others)}"
+        )
+    like = like_of(info, form)
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like, image=image)
+    return product.prove(spec, path.name)
 
 
 def like_of(info: SourceInfo, form: str) -> Path | None:
@@ -216,6 +254,8 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
         from seg_batch.io.sinks.cog.check import place_changes
 
         return place_changes(expected, actual, extent)
+    if isinstance(expected, VolumeGeoref) and not PRODUCTS[format_of(path, "volume")].is_coded:
+        expected = expected.uncoded()
     changes = georef_differences(expected, actual, _FLOAT32)
     if isinstance(expected, VolumeGeoref) and not (expected.sform_code or expected.qform_code):
         coded = replace(expected, sform=expected.affine, sform_code=1)

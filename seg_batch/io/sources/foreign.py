@@ -67,10 +67,6 @@ _BYTES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"AT&TFORM", 0, "a DjVu document", "give the {readable} it was made from"),
     (b"GIF8", 0, "a GIF image", "convert it to PNG or TIFF"),
     (b"BM", 0, "a BMP image", "convert it to PNG or TIFF"),
-    (b"NRRD", 0, "an NRRD volume", _NIFTI),
-    (b"ObjectType", 0, "a MetaImage volume", _NIFTI),
-    (b"ni1\0", 344, "half of a NIfTI .hdr/.img pair", "convert the pair to one .nii file"),
-    (b"ni2\0", 4, "half of a NIfTI .hdr/.img pair", "convert the pair to one .nii file"),
     (b"\x93NUMPY", 0, "a NumPy array", "write it as GeoTIFF, NIfTI or Zarr, which tell its axes"),
     (b"SQLite format 3\0", 0, "an SQLite database, perhaps a GeoPackage",
      "write its raster, or burn its features, with gdal_translate or gdal_rasterize"),
@@ -96,13 +92,14 @@ _BYTES: tuple[tuple[bytes, int, str, str], ...] = (
 
 # Endings, name, remedy: where the bytes are those of voxels, or text of any kind.
 _ENDINGS: tuple[tuple[str, str, str], ...] = (
-    (".img", "the voxels of an .hdr/.img pair", "convert the pair to one .nii file, or to GeoTIFF"),
+    (".img", "the voxels of a pair", "give the .hdr of a NIfTI pair; convert others to GeoTIFF"),
     (".mgh .mgz", "a FreeSurfer volume (MGH)", _MGH),
     (".mnc", "a MINC volume", "convert it with mnc2nii"),
-    (".nhdr", "the header of an NRRD volume", _NIFTI),
-    (".mhd .mha", "a MetaImage volume", _NIFTI),
+    (".nhdr .nrrd", "an NRRD volume, whose first bytes are others", "copy it again"),
+    (".mhd .mha", "a MetaImage volume, whose first lines are others", "copy it again"),
     (".ecw", "an ECW raster", _GDAL), (".sid", "a MrSID raster", _GDAL),
     (".hdr", "a header of raw data (ENVI, Analyze)", "convert it and its data to GeoTIFF or NIfTI"),
+    (".zraw", "the voxels of a MetaImage", "give the .mhd beside it"),
     (".raw .bin .dat .bil .bsq .bip .envi", "raw data, whose shape stands in another file",
      "convert both to GeoTIFF, NIfTI or Zarr"),
     (".asc .grd", "a grid as text", _GDAL), (".xyz", "points as text", _GDAL),
@@ -124,9 +121,7 @@ def foreign(path: Path, head: bytes) -> str:
     if head[:4] == b"\0\0\0\x01" and path.name.lower().endswith((".mgh", ".mgz", ".gz")):
         return _line("a FreeSurfer volume (MGH)", _MGH)
     if len(head) >= 4 and 348 in struct.unpack("<i", head[:4]) + struct.unpack(">i", head[:4]):
-        return (
-            "an Analyze header (or a damaged NIfTI one), which has no affine; convert it to NIfTI"
-        )
+        return "an Analyze header (or a damaged NIfTI one), which has no affine, so that left and right can't be told; convert it to NIfTI"
     short = _by_bytes(head, lambda magic: len(magic) < _SURE)
     return _text(head) or _named(path) or short or _unknown(head)
 

@@ -15,7 +15,7 @@ from functools import cache
 from itertools import islice, product
 from pathlib import Path
 
-from seg_batch.core.registry.formats import FORMATS, split
+from seg_batch.core.registry.formats import FORMATS, split, voxel_endings
 
 _LISTED = 1000  # GDAL_READDIR_LIMIT_ON_OPEN
 _HEAD_BYTES = 4096
@@ -39,6 +39,7 @@ _READ_MAYBE = {*_READ_IF, *_READ_WITH}
 # After its stem, read by other programs: they only travel.
 _TRAVEL = (".prj", ".qpj")
 _TRAVEL_WITH_VOLUMES = (".json", ".bval", ".bvec")
+_PACKED = (".gz", ".bz2")  # after the ending of voxels beside a header
 _FOREIGN_IMAGES = (".jp2", ".bmp", ".gif", ".webp", ".img", ".vrt", ".ecw", ".sid", ".ntf", ".bil")
 # ``RPC_X.XML`` of ``IMG_X_R1C1.TIF`` and others like it.
 _VENDOR = tuple(product(("rpc", "dim", "hdr"), (".xml", ".txt")))
@@ -103,6 +104,8 @@ def side_of(image: str, name: str) -> SideFile | None:
         return SideFile(name, low[len(whole) :], is_raster)
     if low.startswith(stem):
         rest = low[len(stem) :]
+        if rest in voxel_endings(ending):
+            return SideFile(name, rest)
         if is_raster and (rest in _READ or rest in _READ_MAYBE or rest in _world(ending)):
             return SideFile(name, rest)
         if rest in (_TRAVEL if is_raster else _TRAVEL_WITH_VOLUMES):
@@ -110,6 +113,15 @@ def side_of(image: str, name: str) -> SideFile | None:
     if is_raster and low == _scene(stem) + _LANDSAT:
         return SideFile(name, _LANDSAT)
     return SideFile(name, low[:3] + low[-4:]) if low in _of_vendors(stem) else None
+
+
+def lacks_voxels(image: str, sides: Iterable[SideFile]) -> str:
+    """The name of a file that an image waits for: a header's voxels, where none of its side files holds them. Empty
+    where nothing is lacking."""
+    stem, ending = _stem(image)
+    wanted = voxel_endings(ending)
+    here = wanted and any(side.ending in wanted for side in sides)
+    return "" if here or not wanted else stem + wanted[0]
 
 
 def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list[SideFile]]:
@@ -156,7 +168,8 @@ def is_image_name(name: str) -> bool:
 
 @cache
 def _of_volumes() -> frozenset[str]:
-    return frozenset(e for form in FORMATS.values() if form.kind == "volume" for e in form.endings)
+    forms = [form for form in FORMATS.values() if form.kind == "volume"]
+    return frozenset(e for form in forms for e in (*form.endings, *form.shared_endings))
 
 
 def _stem(image: str) -> tuple[str, str]:
@@ -188,6 +201,8 @@ def _bases(low: str) -> Iterator[str]:
         base = base.removesuffix(next(end for end in _AFTER_NAME if base.endswith(end)))
         yield base
     yield os.path.splitext(low)[0]
+    if low.endswith(_PACKED):
+        yield os.path.splitext(os.path.splitext(low)[0])[0]
     if low.startswith(_VENDOR_BEGINS):
         yield f"img{low[3:-4]}"
     yield from (low.removesuffix(end) for end in _READ if end[0] == "_" and low.endswith(end))
@@ -225,7 +240,14 @@ def _names_beside(path: Path) -> list[str]:
 
 def _tried(image: str) -> Iterator[str]:
     stem, ending = _stem(image)
-    after_stem = {*_READ, *_READ_MAYBE, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
+    after_stem = {
+        *_READ,
+        *_READ_MAYBE,
+        *_TRAVEL,
+        *_TRAVEL_WITH_VOLUMES,
+        *_world(ending.lower()),
+        *voxel_endings(ending),
+    }
     twice = (a + b for a, b in product((MASK, OVERVIEWS), _AFTER_NAME))
     for base, endings in ((image, (*_AFTER_NAME, *twice)), (stem, sorted(after_stem))):
         for end in endings:

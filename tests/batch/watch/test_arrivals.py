@@ -72,6 +72,24 @@ def test_a_look_takes_images_and_leaves_what_is_on_its_way(tmp_path: Path) -> No
     assert all(glance == glance_at(tmp_path / name) for name, glance in seen.images.items())
 
 
+def test_a_header_waits_for_its_voxels(tmp_path: Path) -> None:
+    for name in ("a.mhd", "b.nhdr", "c.mha", "d.nrrd"):
+        (tmp_path / name).write_text("x")
+    seen = list_arrivals(tmp_path)
+    assert seen.images.keys() == {"c.mha", "d.nrrd"}
+    assert seen.waiting["a.mhd"][1].startswith("a.mhd waits for its voxels (a.raw")
+    for name in ("a.zraw", "b.raw.gz"):
+        (tmp_path / name).write_text("some")
+    began = list_arrivals(tmp_path)
+    assert began.images.keys() == {"a.mhd", "b.nhdr", "c.mha", "d.nrrd"}
+    assert not began.waiting
+    (tmp_path / "a.zraw").write_text("some more")
+    (tmp_path / "b.raw.gz").write_text("some more")
+    later = list_arrivals(tmp_path)
+    assert {n for n in later.images if later.images[n] != began.images[n]} == {"a.mhd", "b.nhdr"}
+    assert all(glance == glance_at(tmp_path / name) for name, glance in later.images.items())
+
+
 def test_a_glance_sees_what_is_written_deep_in_a_store(tmp_path: Path) -> None:
     store = tmp_path / "x.zarr"
     (store / "c" / "0").mkdir(parents=True)

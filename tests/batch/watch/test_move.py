@@ -48,6 +48,17 @@ def test_side_files_go_with_the_image(archive: Archive, tmp_path: Path) -> None:
     assert (done / "scan-2.tif.msk").read_text() == "1"
 
 
+def test_voxels_go_with_their_header(archive: Archive, tmp_path: Path) -> None:
+    hot, done = tmp_path / "in", tmp_path / "done"
+    for n in range(2):
+        fill(hot, "a.mhd", "a.raw", "a.ok", "b.nhdr", "b.raw.gz", "b.ok", "c.raw", text=f"{n}")
+        for name in ("a.mhd", "b.nhdr"):
+            archive.finish(fate(hot / name))
+        assert files(hot) == {"c.raw"}
+    assert files(done) >= {"a.mhd", "a.raw", "a-2.mhd", "a-2.raw", "b-2.nhdr", "b-2.raw.gz"}
+    assert (done / "a-2.raw").read_text() == "1"
+
+
 def test_no_name_is_taken_where_another_files_would_be_read(
     archive: Archive, tmp_path: Path
 ) -> None:

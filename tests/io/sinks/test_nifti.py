@@ -274,8 +274,8 @@ def test_voxels_that_land_elsewhere_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = full_store(tmp_path / "s", store_spec((9, 20, 30), (4, 16, 16), OBLIQUE))
-    put = nifti._put
-    monkeypatch.setattr(nifti, "_put", lambda *a: put(*a[:-1], np.roll(a[-1], 1)))
+    put = nifti.put_box
+    monkeypatch.setattr(nifti, "put_box", lambda *a: put(*a[:-1], np.roll(a[-1], 1)))
     with pytest.raises(DamagedError, match="voxels differ"):
         export_product(store, tmp_path / "a.nii.gz", product_spec(store))
     assert {p.name for p in tmp_path.iterdir()} == {"s"}

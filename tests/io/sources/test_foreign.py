@@ -53,7 +53,7 @@ VOXELS = np.arange(200, dtype="<u2").tobytes()
         ("a.mnc", VOXELS, "mnc2nii"),
         ("a.ecw", VOXELS, "ECW"),
         ("a.raw", VOXELS, "another file"),
-        ("a.img", VOXELS, ".hdr/.img pair"),
+        ("a.img", VOXELS, "give the .hdr"),
         ("a.dcm", bytes(128) + b"DICM" + bytes(40), "no DICOM image"),
         ("a.tif", VOXELS, "unknown format"),
         ("a.tif", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
@@ -77,4 +77,4 @@ def test_half_of_a_pair_names_its_header(tmp_path: Path) -> None:
     (tmp_path / "pair.hdr").write_bytes(bytes(348))
     message = refusal(tmp_path / "pair.img", VOXELS)
     assert "pair.hdr" in message
-    assert "one .nii file" in message
+    assert "give the .hdr" in message

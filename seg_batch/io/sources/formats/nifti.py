@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, ``.nii`` and ``.nii.gz``, of either byte order.
+"""NIfTI-1 and NIfTI-2, ``.nii``, ``.nii.gz`` and pairs of ``.hdr`` and ``.img``, of either byte order.
 
 The extent is ``z, y, x`` = the file's ``k, j, i``: the file stores ``i`` fastest, so that this is
 its own order and nothing is rearranged. Raw numbers are read; slope and intercept are kept beside
@@ -28,8 +28,8 @@ from seg_batch.io.sources.formats.nifti_header import (
 )
 from seg_batch.io.sources.formats.nifti_staging import bytes_after_end, leading_bytes, stage
 from seg_batch.io.sources.formats.plain_boxes import PlainBoxes
+from seg_batch.io.sources.formats.volumes.identity import volume_identity
 from seg_batch.io.sources.gzip_members import GZIP_ERRORS
-from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
@@ -76,7 +76,7 @@ class NiftiSource:
         if self._boxes.first + planes * plane_bytes > _LEADING_BYTES:
             return None
         try:
-            data = leading_bytes(self._path, self._boxes.first, planes * plane_bytes)
+            data = leading_bytes(self._layout.data, self._boxes.first, planes * plane_bytes)
         except (OSError, *GZIP_ERRORS) as error:
             raise read_error(self.info, box, error) from error
         values = np.frombuffer(data, self._layout.dtype).reshape(box.shape)
@@ -109,9 +109,9 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
     layout = read_layout(path)
     what = f"a 4-D image of {layout.volumes} volumes"
     volume = chosen_volume(path, what, layout.volumes, volume)
-    after = 0 if staged else bytes_after_end(path, layout)
+    after = 0 if staged else bytes_after_end(layout)
     info = _describe(path, layout, after)
-    plain = staged if layout.compressed else path
+    plain = staged if layout.compressed else layout.data
     if layout.compressed and staged is not None:
         whole = staged.is_file() and staged.stat().st_size >= layout.stop_bytes
         if not whole:
@@ -148,7 +148,7 @@ def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
         georef=georef,
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
-        identity=file_identity(path),
+        identity=volume_identity(path, [layout.data]),
         warnings=(
             *georef_warnings(georef, layout.shape, layout.header),
             *layout.oddities,

@@ -1,4 +1,4 @@
-"""A NIfTI header, checked: shape, dtype, place and scaling of the voxels.
+"""A NIfTI header, of one file or of a pair, checked: shape, dtype, place and scaling of the voxels.
 
 nibabel parses the header. The voxels are read by our own reader, since a memory-mapped volume
 counts as memory and would grow with the extent.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.nifti1 import unit_codes, xform_codes
+from nibabel.nifti1 import Nifti1PairHeader, unit_codes, xform_codes
+from nibabel.nifti2 import Nifti2PairHeader
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -22,9 +24,11 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import SAME_PLACE, Affine16, VolumeGeoref, voxel_distance
 from seg_batch.core.units import show_bytes
+from seg_batch.io.sources.formats.volumes.data_files import data_file
 from seg_batch.io.sources.gzip_members import GZIP, gzip_head
 
 _HEAD_BYTES = 1024
+_VOXELS = (".img", ".img.gz", ".IMG", ".IMG.GZ")  # of a pair, after its stem
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
 _LARGEST = 1e30  # of an affine: beyond it, products of its numbers overflow
 _ULP = 2.0**-23  # of a part of a quaternion
@@ -36,10 +40,11 @@ _SILENT.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class NiftiLayout:
-    """Where the voxels of a NIfTI file lie. ``shape`` is ``(k, j, i)`` of one volume, ``dtype``
+    """Where the voxels of a NIfTI file lie. ``data``: the file that holds them. ``shape`` is ``(k, j, i)`` of one volume, ``dtype``
     as stored (maybe big-endian), ``offset`` and ``stop_bytes`` count in the uncompressed file."""
 
     header: Any
+    data: Path
     shape: Shape
     volumes: int
     dtype: np.dtype
@@ -61,16 +66,19 @@ def read_layout(path: Path) -> NiftiLayout:
     """Parse and check the header of a ``.nii`` or ``.nii.gz``; ``InputError`` in one line."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    compressed = head.startswith(GZIP)
-    head = gzip_head(path, _HEAD_BYTES) if compressed else head
+    head = gzip_head(path, _HEAD_BYTES) if head.startswith(GZIP) else head
+    is_pair = is_half(head)
+    data = _voxels_of(path) if is_pair else path
+    with data.open("rb") as file:
+        compressed = file.read(len(GZIP)) == GZIP
     header, oddities = _parse(path, head)
     shape, volumes = _shape(path, header)
-    offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
+    offset = int(header["vox_offset"]) or (0 if is_pair else header.sizeof_hdr + 4)
     dtype = _dtype(path, header)
-    layout = NiftiLayout(header, shape, volumes, dtype, offset, compressed, oddities)
-    if len(head) <= offset and len(head) < _HEAD_BYTES:
+    layout = NiftiLayout(header, data, shape, volumes, dtype, offset, compressed, oddities)
+    if not is_pair and len(head) <= offset and len(head) < _HEAD_BYTES:
         raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
-    real, needed = path.stat().st_size, layout.stop_bytes
+    real, needed = data.stat().st_size, layout.stop_bytes
     if needed > real * (_DEFLATE_RATIO if compressed else 1):
         raise InputError(
             f"{path}: its header declares {show_bytes(needed)} of voxels, but the file of "
@@ -80,10 +88,35 @@ def read_layout(path: Path) -> NiftiLayout:
     return layout
 
 
+def is_half(head: bytes) -> bool:
+    """Whether these are the first 348 or more bytes of the header of a pair."""
+    return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0"
+
+
+def _voxels_of(path: Path) -> Path:
+    """The file with the voxels of a pair, beside its header."""
+    stem = re.sub(r"\.hdr(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    names = [stem + end for end in _VOXELS]
+    if stem == path.name:
+        raise InputError(
+            f"{path}: the header of a pair of .hdr and .img under another name, so that its voxels can't be "
+            "found; give it its name back"
+        )
+    found = next((name for name in names if path.with_name(name).exists()), None)
+    if found is None:
+        raise InputError(
+            f"{path}: the header of a pair without its voxels ({names[0]}), which should lie beside it; give "
+            "both files together"
+        )
+    return data_file(path, found)
+
+
 def _parse(path: Path, head: bytes) -> tuple[Any, tuple[str, ...]]:
     """The header as nibabel mends it, and what of that others take otherwise."""
-    second = head[4:8] == b"n+2\0"
-    kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
+    kinds: tuple[Any, Any] = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    if is_half(head):
+        kinds = Nifti1PairHeader, Nifti2PairHeader
+    kind = kinds[head[4:8] in (b"n+2\0", b"ni2\0")]
     try:
         header = kind(head[: kind.sizeof_hdr], check=False)  # extensions may be of any length
         oddities = _oddities(header)
@@ -112,7 +145,7 @@ def _oddities(header: Any) -> tuple[str, ...]:
                 f"the code {code} of the {name} has no meaning: the {name} is not used, as in nibabel; "
                 "other programs may use it"
             )
-    if int(header["vox_offset"]) == 0:
+    if int(header["vox_offset"]) == 0 and header.is_single:
         told.append(
             f"the header does not say where voxels begin: byte {header.sizeof_hdr + 4} is taken"
         )
@@ -229,7 +262,7 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[st
         warnings.append("units of length are not stated: millimetres are assumed")
     elif georef.units != "mm":
         warnings.append(f"units of length are {georef.units}, not millimetres")
-    return warnings + _skew(georef.matrix)
+    return warnings + skew_warnings(georef.matrix)
 
 
 def _disagreement(georef: VolumeGeoref, extent: Shape, header: Any) -> list[str]:
@@ -274,7 +307,7 @@ def _other_sizes(georef: VolumeGeoref, extent: Shape, pixdim: np.ndarray) -> lis
     ]
 
 
-def _skew(matrix: np.ndarray) -> list[str]:
+def skew_warnings(matrix: np.ndarray) -> list[str]:
     """Oblique and sheared axes, in degrees."""
     axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
     oblique = float(np.degrees(nibabel.affines.obliquity(matrix)).max())

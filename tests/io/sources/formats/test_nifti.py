@@ -15,6 +15,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source, stage
 from seg_batch.io.sources.formats import nifti_staging
 from seg_batch.io.sources.formats.nifti import NiftiSource
+from seg_batch.io.sources.formats.volumes import plain_copy
 
 
 def address(*shape, dtype="int32"):
@@ -262,7 +263,7 @@ class TestStaging:
         source, pixels = whole(path, staged=staged)
         np.testing.assert_array_equal(pixels.values[..., 0], address(4, 5, 6).T)
         assert source.info == open_source(path).info
-        monkeypatch.setattr(nifti_staging, "_write", lambda *_: pytest.fail("made again"))
+        monkeypatch.setattr(plain_copy, "_write", lambda *_: pytest.fail("made again"))
         assert stage(path, tmp_path / "work") == staged
 
     def test_a_plain_file_is_its_own_copy(self, nifti, tmp_path):
@@ -323,13 +324,11 @@ class TestStaging:
         def full(_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(nifti_staging.os, "fsync", full)
+        monkeypatch.setattr(plain_copy.os, "fsync", full)
         with pytest.raises(OutputError, match="No space left"):
             stage(path, tmp_path / "work")
         assert list((tmp_path / "work").iterdir()) == []
-        monkeypatch.setattr(
-            nifti_staging.shutil, "disk_usage", lambda _: type("U", (), {"free": 3})
-        )
+        monkeypatch.setattr(plain_copy.shutil, "disk_usage", lambda _: type("U", (), {"free": 3}))
         with pytest.raises(OutputError, match="make room"):
             stage(path, tmp_path / "work")
 

@@ -1,0 +1,56 @@
+"""Tables beside a map: the sizes of its classes, and their names and colours for viewers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.registry.formats import ProductFormat
+from seg_batch.io.sinks.spec import ProductSpec, Read
+
+
+def _write_sizes(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.tables.class_sizes import write_class_sizes
+
+    write_class_sizes(part, spec, read)
+
+
+def _write_itk_snap(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.tables.class_colours import write_itk_snap
+
+    write_itk_snap(part, spec)
+
+
+def _write_slicer(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.tables.class_colours import write_slicer
+
+    write_slicer(part, spec)
+
+
+SIZES = ProductFormat(
+    name="sizes",
+    kinds=("raster", "volume"),
+    endings=(".csv",),
+    write=_write_sizes,
+    holds_labels=False,
+)
+ITK_SNAP = ProductFormat(
+    name="itk-snap",
+    kinds=("volume",),
+    endings=(".label",),
+    write=_write_itk_snap,
+    holds_labels=False,
+)
+SLICER = ProductFormat(
+    name="slicer",
+    kinds=("volume",),
+    endings=(".ctbl",),
+    write=_write_slicer,
+    holds_labels=False,
+)

@@ -1,0 +1,1 @@
+"""Labels of volumes as NRRD, as Slicer's segmentations and as MetaImage."""
