@@ -123,6 +123,11 @@ class Prepared[P: Decisions]:
     outputs: Outputs
     verdict: Verdict
 
+    @property
+    def called(self) -> str:
+        """The input in messages."""
+        return self.request.pseudonym.code if self.request.pseudonym else self.info.path
+
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
         return replace(self, plan=plan)  # type: ignore[arg-type, return-value]
