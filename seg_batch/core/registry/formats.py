@@ -100,6 +100,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "metaimage": "seg_batch.io.formats.metaimage:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
         "sizes": "seg_batch.io.formats.tables:SIZES",
+        "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
