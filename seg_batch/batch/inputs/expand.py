@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
@@ -155,7 +155,7 @@ def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -
     why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
     hint = "; for DICOM series in folders below, write it under inputs.dicom" * _has_folders(text)
     line = f"{text}: no image there: {why}{deeper}{hint}"
-    return [InputSpec(text, where, error=line, is_empty=glob.has_magic(text))]
+    return [InputSpec(text, where, error=line, is_empty=_is_there(text))]
 
 
 def _stacks(
@@ -192,6 +192,12 @@ def _images(paths: Iterable[str], products_in: Callable[[str], set[str]]) -> lis
 
 def _entries(folder: str) -> Iterator[str]:
     return (entry.path for entry in os.scandir(folder))
+
+
+def _is_there(pattern: str) -> bool:
+    """Whether the folder is there that a pattern begins with; False for a path that is no pattern."""
+    head = list(takewhile(lambda part: not glob.has_magic(part), pattern.split("/")))
+    return glob.has_magic(pattern) and os.path.isdir("/".join([*head, ""]) or ".")
 
 
 def _has_folders(text: str) -> bool:
