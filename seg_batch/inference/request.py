@@ -14,7 +14,7 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError, OutputError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
@@ -29,13 +29,13 @@ from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.on_device.rule import SUMS, in_words, on_host
-from seg_batch.inference.outputs import Outputs, outputs_for
+from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.io.sinks.product import also_format_of, format_of, prove_place
+from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
@@ -154,7 +154,14 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
-        outputs, left_out = _outputs(request, view.native.info)
+        made_of = view.native.info
+        stem = request.pseudonym.code if request.pseudonym else ""
+        outputs = outputs_for(
+            made_of, request.output, many=request.many, also=request.also, stem=stem
+        )
+        all_of_it = not request.also_where_possible
+        outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
@@ -163,7 +170,9 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
         info = replace(view.native.info, warnings=warnings)
-    placed = prove_place(info, outputs.product, format_of(outputs.product, info.kind))
+    placed = prove_place(
+        info, outputs.product, format_of(outputs.product, info.kind), request.image()
+    )
     info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
 
@@ -181,23 +190,6 @@ def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
         info=replace(info, warnings=(*told, *what_holds_names(prepared.outputs, info.kind))),
         verdict=Verdict.from_json(pseudonym.told_of(prepared.verdict.to_json())),
     )
-
-
-def _outputs(request: Request, info: SourceInfo) -> tuple[Outputs, list[str]]:
-    """The paths, and a line for each further product that can't be made of this input and is left out.
-    OutputError where nothing may be left out."""
-    stem = request.pseudonym.code if request.pseudonym else ""
-    outputs = outputs_for(info, request.output, many=request.many, also=request.also, stem=stem)
-    possible, left_out = [], []
-    for path in outputs.also:
-        try:
-            prove_place(info, path, also_format_of(path, info.kind))
-            possible.append(path)
-        except OutputError as error:
-            if not request.also_where_possible:
-                raise
-            left_out.append(error.message)
-    return replace(outputs, attempt=request.attempt, also=tuple(possible)), left_out
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -301,6 +293,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),

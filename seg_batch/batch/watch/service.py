@@ -24,6 +24,7 @@ from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
+from seg_batch.batch.watch.network import open_outbox, receiving
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
@@ -115,6 +116,7 @@ def _served(service: Service, callback: Callback, say: Callable[[str], None]) ->
             log.write("warning", "watch", told(text))
             say(told(text))
 
+        outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
         if line := taken_over_line(lease):
             noted(line)
         arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS, service.codes)))
@@ -144,10 +146,15 @@ def _served(service: Service, callback: Callback, say: Callable[[str], None]) ->
             callback.on(events.Idle(watch_status(service.called, counted, after.report)))
 
         watch = HotFolder(
-            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle
+            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle, outbox.add
         )
         log.write("info", "begun", f"watching {service.called}")
-        status = watch.run(stop.asked)
+        with receiving(service.archive, service.workflow.dicom, noted):
+            status = watch.run(stop.asked)
+        outbox.drain(stop.asked)
+        if outbox.unsent:
+            noted(outbox.left())
+            status = Exit.PARTIAL if status == Exit.COMPLETE else status
         log.write("info", "ended", stop.why, status=status)
         return Exit.STOPPED if stop.fault else status
 

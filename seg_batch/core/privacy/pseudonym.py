@@ -55,7 +55,7 @@ class Teller:
             return type(value)(map(self.told_of, value))
         return value
 
-    def hushed(self, error: Exception) -> Exception:
+    def hushed[E: BaseException](self, error: E) -> E | Exception:
         """The error with what it says as it may be told, and without the errors that led to it. Of the same class, unless
         that has words of its own."""
         error.__cause__ = error.__context__ = None
