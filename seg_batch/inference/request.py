@@ -14,7 +14,7 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError, OutputError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.registry.formats import PRODUCTS
