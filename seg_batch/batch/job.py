@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
 
+MOST_NAMED = (
+    2000  # paths that are looked for in messages of a run; other words are withheld as everywhere
+)
 MOST_LED = 32  # large inputs that are coordinated at once, at most
 FEWEST_LED = 2  # at least: one is read or written while the other computes
 
@@ -53,6 +56,16 @@ class BatchJob:
     retries: int = 3
     overwrite: bool = False
     shares_folder: bool = False
+
+    @property
+    def teller(self) -> Teller | None:
+        """What may be told of the run as a whole, where inputs are not to be known."""
+        hidden = [each.pseudonym for each in self.requests.values() if each.pseudonym]
+        if not hidden:
+            return None
+        codes = (code for each in hidden for code in (each.code, each.folder))
+        paths = (path for each in hidden for path in each.paths)
+        return Teller(tuple(islice(paths, MOST_NAMED)), (*hidden[0].public, *codes))
 
     def profiled(self) -> BatchJob:
         """The same with a profile of each prediction."""

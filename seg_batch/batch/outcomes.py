@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 from seg_batch.batch.journal import Journal
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
+from seg_batch.core.privacy.pseudonym import Teller
 
 # Kinds of ``WorkerTrouble`` in the journal. Retries of blocks are not: their markers are on disk.
 IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "straggler"}
+_OF_RUN = (events.WorkerTrouble, events.Stopping, events.RunEnded)
 QUARANTINED = ("partial", "refused", "failed")  # outcomes with which a run is not complete
 
 
@@ -23,10 +26,10 @@ def error_text(error: BaseException) -> str:
 class Outcomes(Callback):
     """Writes the events of a run into the journal, then sends them on. ``counts``: inputs by
     outcome, all ``inputs``, and those ``resumed``, which were complete before this session; ``to_review``: whose maps of this session
-    are to be looked at."""
+    are to be looked at. ``teller``: says what may be told of the troubles of workers."""
 
-    def __init__(self, journal: Journal, callback: Callback) -> None:
-        self._journal, self._callback = journal, callback
+    def __init__(self, journal: Journal, callback: Callback, teller: Teller | None = None) -> None:
+        self._journal, self._callback, self._teller = journal, callback, teller
         self._guard, self._ended = threading.Lock(), False
         self.counts: Counter[str] = Counter()
 
@@ -49,6 +52,8 @@ class Outcomes(Callback):
     def on(self, event: events.Event) -> None:
         """The journal has the event before the callback gets it, so that a kill in between loses
         nothing."""
+        if self._teller is not None and isinstance(event, _OF_RUN):
+            event = replace(event, why=self._teller.told(event.why))
         with self._guard:
             self._note(event)
         self._callback.on(event)

@@ -22,6 +22,7 @@ from seg_batch.batch.runner import run_job
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
+from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
@@ -56,6 +57,9 @@ def run_unattended(
     with ExitStack() as held, quiet_libraries(hides):
         try:
             job = _settled(workflow, overwrite, say)
+            if (teller := job.teller) is not None:
+                after.say = say = told_lines(teller, say)
+                held.enter_context(hushed(teller))
             profile_of = held.enter_context(profiled(profile, say, job.requests))
             job = job.profiled() if profile_of else job
             after.log = log = held.enter_context(RunLog(folder / LOG, hides=hides))
@@ -110,12 +114,17 @@ def _is_ours(workflow: Workflow) -> bool:
     return recorded_fingerprint(folder) == workflow.sha256 and (folder / JOURNAL).exists()
 
 
+def told_lines(teller: Teller, say: Say) -> Say:
+    """``say`` with what may be told."""
+    return lambda line: say(teller.told(line))
+
+
 class Afterwards:
     """What follows a run: its report and commands. Their failures go to the user and to the
     ``log``, and never change the outcome of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
-        self._workflow, self._say, self._write = workflow, say, write
+        self._workflow, self.say, self._write = workflow, say, write
         self._folder = Path(workflow.run_folder)
         self.log: RunLog | None = None
 
@@ -131,4 +140,4 @@ class Afterwards:
     def _failed(self, what: str, why: str) -> None:
         if self.log is not None:
             self.log.write("warning", "afterwards", f"{what}: {why}")
-        self._say(f"{what}: {why}")
+        self.say(f"{what}: {why}")

@@ -97,7 +97,7 @@ class BatchRunner:
 
     def __init__(self, job: BatchJob, journal: Journal, callback: Callback, stop: Shutdown) -> None:
         self.job, self.journal, self.callback, self.stop = job, journal, callback, stop
-        self.outcomes = self.stop.callback = Outcomes(journal, callback)
+        self.outcomes = self.stop.callback = Outcomes(journal, callback, job.teller)
 
     def release_stop(self) -> None:
         """Detach the stop from the journal, which is about to close; it may outlive this run."""
@@ -189,6 +189,7 @@ class BatchRunner:
         if why and item.attempt <= self.job.retries:
             worker = ended.worker or str((ended.result and ended.result["worker"]) or "")
             wait_s = back_off_s(item.attempt)
+            why = told_of(item, why)
             self.outcomes.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
             return [item]
         self._settle(item, ended)
@@ -199,10 +200,12 @@ class BatchRunner:
         if result is not None:
             self.outcomes.on(events.InputDone(item.key, result))
         elif isinstance(error, RefusedError) and ended.fault != "passing":
-            self.outcomes.on(events.InputFailed(item.key, error.message, 2, ended.worker))
+            why = told_of(item, error.message)
+            self.outcomes.on(events.InputFailed(item.key, why, 2, ended.worker))
         else:
             assert error is not None
-            why, worker, attempts = error_text(error), ended.worker, item.attempt
+            why = told_of(item, error_text(error))
+            worker, attempts = ended.worker, item.attempt
             self.outcomes.on(events.InputFailed(item.key, why, 3, worker, attempts))
         self._enough()
 
@@ -258,6 +261,11 @@ def too_little_disk(item: PlannedInput) -> str | None:
         f"{item.key} may need {show_bytes(needed)} of disk at {outputs.product}, where {show_bytes(free)} "
         "are free: free some space and run the same command again, or with --set options.force=true"
     )
+
+
+def told_of(item: PlannedInput, why: str) -> str:
+    """The reason as it may be told of the input."""
+    return item.request.pseudonym.told(why) if item.request.pseudonym else why
 
 
 def _may_pass(ended: Ended) -> str:

@@ -49,6 +49,30 @@ def watch(
     failed_to: Annotated[
         str | None, typer.Option(help="Folder for inputs that failed; else they are marked.")
     ] = None,
+    listen_dicom: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AE@HOST:PORT",
+            help="Receive series there by C-STORE; no HOST: this machine alone.",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AE[@ADDRESS]", help="Who may send; all, if not given; repeatable."),
+    ] = None,
+    send_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="AE@HOST:PORT or https://.../studies: gets products that are DICOM; repeatable.",
+        ),
+    ] = None,
+    dicom_tls: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Certificates, of segbatch cluster certs.")
+    ] = None,
+    dicom_plain: Annotated[
+        bool, typer.Option("--dicom-plain", help="No certificates, on a network that is trusted.")
+    ] = False,
     once: Annotated[
         bool, typer.Option("--once", help="End when nothing is left to do, as cron wants it.")
     ] = False,
@@ -60,9 +84,11 @@ def watch(
     from seg_batch.batch.report import write
     from seg_batch.batch.watch.archive import Archive
     from seg_batch.batch.watch.loop import ArrivalRules
+    from seg_batch.batch.watch.series_arrivals import SeriesArrivals
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.batch.watch.stack_arrivals import StackArrivals
     from seg_batch.cli.display.run_table import RunTable
+    from seg_batch.config.workflow import with_network
 
     if marker is not None:
         _require_marker(marker)
@@ -72,8 +98,21 @@ def watch(
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
     chosen = chosen if pictures else chosen.without_pictures()
+    network = {"listen": listen_dicom, "allow": allow, "send_to": send_to, "tls": dicom_tls}
+    chosen = with_network(chosen, {**network, "plain": dicom_plain})
+    if marker is not None and chosen.dicom and chosen.dicom.listen:
+        raise PlanError(
+            "--marker waits for files that declare series complete, and those that are received have none: leave it out"
+        )
     patterns = stack or (chosen.inputs.stack if chosen.inputs else ())
-    arrivals = StackArrivals.of(patterns)
+    arrivals = SeriesArrivals(
+        Path(folder).absolute(),
+        settle,
+        StackArrivals.of(patterns),
+        apart=[Path(f) for f in (chosen.outputs.folder, done_to, bad_to) if f is not None],
+        marker=marker,
+        choice=chosen.inputs.series if chosen.inputs else None,
+    )
     service = Service(
         archive=Archive(Path(folder).absolute(), done_to, bad_to, marker, arrivals),
         rules=ArrivalRules(settle, every, marker, once),

@@ -26,6 +26,7 @@ from seg_batch.config.card_parts.channels import (
     Span,
     names_of,
 )
+from seg_batch.config.card_parts.codes import SegmentCode
 from seg_batch.config.card_parts.measured import Border, Compute
 from seg_batch.config.card_parts.network import AS_BEFORE, Network, Output, Tensors
 from seg_batch.config.card_parts.normalisation import Normalisation
@@ -42,7 +43,7 @@ from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.run_files import CARD
 from seg_batch.core.text import NAME
 
-SCHEMA = 7
+SCHEMA = 8
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 CHANNELS_OF = 4  # the schema from which on a voxel lacks data where any channel does
 TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
@@ -58,7 +59,8 @@ Modality = Literal["optical", "sar", "elevation", "CT", "MR", "PET", "ultrasound
 
 class ClassInfo(CheckedValue):
     """One class: its label value, its name and its colour (red, green, blue). ``share`` of an image
-    and ``volume_ml``: the least and the greatest that one image of the training had."""
+    and ``volume_ml``: the least and the greatest that one image of the training had. ``code``: what it is in the words
+    of a terminology, for DICOM."""
 
     id: int = Field(ge=0, le=65533)
     name: str
@@ -67,6 +69,7 @@ class ClassInfo(CheckedValue):
     )
     share: Shares | None = None
     volume_ml: Span | None = None
+    code: SegmentCode | None = None
 
 
 class SkipRule(CheckedValue):
@@ -173,7 +176,7 @@ class ModelCard(CheckedValue):
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
         ``post``; version 4 what the model was trained on; version 5 ``resampling`` and further kinds of
-        normalisation; version 6 ``patch_fixed``; version 7 what foreign networks need. All are optional, and a channel that is a text is one with this name, so only the
+        normalisation; version 6 ``patch_fixed``; version 7 what foreign networks need; version 8 ``code`` of classes. All are optional, and a channel that is a text is one with this name, so only the
         number changes. Models of before version 4 were trained, and their maps made, with labels wherever
         any channel had data: they keep that rule. Models that were imported before version 6 keep their patch: no other was
         tried, and the multiples in their cards may be wrong.

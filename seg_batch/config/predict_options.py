@@ -20,6 +20,7 @@ TTA = (
     *("none", "flips", "d4", "d4z"),
     *(f"flips:{axes}" for axes in ("z", "y", "x", "z,y", "z,x", "y,x", "z,y,x")),
 )
+SEG = ("labelmap", "binary")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
@@ -197,6 +198,11 @@ class PredictOptions(ModelOptions):
         known=lambda: get_args(OutputGrid),
     )
     probabilities: bool = option(False, "Keep them too, as uint8.")
+    seg: Literal["labelmap", "binary"] = option(
+        "labelmap",
+        "How a DICOM segmentation stores its segments: labelmap, or binary for older viewers.",
+        known=lambda: SEG,
+    )
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
     block: Shape | None = option(None, "Block shape, like 2048,2048.", read=_sides)

@@ -31,11 +31,14 @@ MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"
 # Hidden: a folder with an image that is to be moved, and at its destination; the name that it gets there.
 MOVING, MOVED, DESTINATION = f"{RUNS}-moving", f"{RUNS}-moved", f"{RUNS}-destination"
 RESERVED = f"{RUNS}-reserved"
+# Hidden: beside the folder of a series that is being received; a folder of instances that are being written.
+RECEIVING, INCOMING = f"{RUNS}-receiving", f"{RUNS}-incoming"
 
 # In a run folder.
 JOURNAL = "journal.jsonl"
 LOG = "log.jsonl"
 ARRIVALS = "arrivals.jsonl"
+OUTBOX, SENT = "outbox", "sent.jsonl"  # what is to be sent, and what was
 WORKFLOW = "workflow.json"
 SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"

@@ -33,6 +33,7 @@ from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -75,7 +76,8 @@ class Outputs:
 
     @property
     def probabilities(self) -> Path:
-        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
+        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself, beside a format that can't they
+        are in another."""
         name, end = split_output(self.product)
         return self.product.with_name(
             named(name, PROBABILITIES + formats.probabilities_ending(end))
@@ -123,13 +125,15 @@ def also_paths(
     return paths
 
 
-def possible(outputs: Outputs, info: SourceInfo, *, everything: bool) -> tuple[Outputs, list[str]]:
+def possible(
+    outputs: Outputs, info: SourceInfo, image: ImageSpec, *, everything: bool
+) -> tuple[Outputs, list[str]]:
     """The outputs without the further products that can't be made of this input, and a line for each of those;
     OutputError for the first one where ``everything`` has to be made."""
     made, left_out = [], []
     for path in outputs.also:
         try:
-            prove_place(info, path, also_format_of(path, info.kind))
+            prove_place(info, path, also_format_of(path, info.kind), image)
             made.append(path)
         except OutputError as error:
             if everything:

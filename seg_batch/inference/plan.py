@@ -32,6 +32,7 @@ CAME_LATER = (
     *("patch_choice", "tiling"),
 )
 # In a fingerprint only at another value, as earlier versions had no other.
+OF_PRODUCT = ("post", "seg")  # keys of a fingerprint on which no prediction depends
 UNSAID = {"missing": "all", "model_grid": None, "tiling": None}
 
 
@@ -171,7 +172,7 @@ class Plan(Decisions):
         """The part of the fingerprint on which the work store depends: without the steps after
         prediction, so that another chain takes over the predictions."""
         kept = {"probabilities": self.keeps_probabilities}
-        return {k: v for k, v in {**self.fingerprint, **kept}.items() if k != "post"}
+        return {k: v for k, v in {**self.fingerprint, **kept}.items() if k not in OF_PRODUCT}
 
     def to_json(self) -> dict[str, Any]:
         return self._json(asdict(self.normaliser), self.fingerprint)

@@ -123,6 +123,11 @@ class Prepared[P: Decisions]:
     outputs: Outputs
     verdict: Verdict
 
+    @property
+    def called(self) -> str:
+        """The input in messages."""
+        return self.request.pseudonym.code if self.request.pseudonym else self.info.path
+
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
         return replace(self, plan=plan)  # type: ignore[arg-type, return-value]
@@ -155,8 +160,12 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
-        outputs = outputs_for(made_of, request.output, many=request.many, also=request.also)
-        outputs, left_out = possible(outputs, made_of, everything=not request.also_where_possible)
+        stem = request.pseudonym.code if request.pseudonym else ""
+        outputs = outputs_for(
+            made_of, request.output, many=request.many, also=request.also, stem=stem
+        )
+        all_of_it = not request.also_where_possible
+        outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
@@ -166,7 +175,9 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
         info = replace(view.native.info, warnings=warnings)
-    placed = prove_place(info, outputs.product, format_of(outputs.product, info.kind))
+    placed = prove_place(
+        info, outputs.product, format_of(outputs.product, info.kind), request.image()
+    )
     info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
 
@@ -295,6 +306,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),

@@ -69,6 +69,9 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "mount": can_mount,
     "lock": can_lock,
     "chromium": lambda: browser() is not None,
+    "dciodvfy": lambda: shutil.which("dciodvfy") is not None,
+    "dcmtk": lambda: shutil.which("storescu") is not None,
+    "orthanc": lambda: shutil.which("Orthanc") is not None,
     "curl": lambda: shutil.which("curl") is not None,
 }
 

@@ -22,6 +22,7 @@ from seg_batch.batch.watch.move import (
     remove_stale,
     reserved_name,
 )
+from seg_batch.batch.watch.series_arrivals import SeriesArrivals
 from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES, StackArrivals
 from seg_batch.core.errors import OutputError
 from seg_batch.core.run_files import (
@@ -45,7 +46,7 @@ class Archive:
     done_to: Path | None = None
     failed_to: Path | None = None
     marker: str | None = None
-    stack: StackArrivals = SINGLE_FILES
+    stack: StackArrivals | SeriesArrivals = SINGLE_FILES
 
     def require_folders(self) -> None:
         """Make the folders, and undo what a kill left: hidden names and reservations. OutputError
@@ -80,7 +81,11 @@ class Archive:
 
     def is_archived(self, outcome: ArrivalOutcome, seen: FolderListing) -> bool:
         """Whether the image is marked and may stay where it is."""
-        return self._target(outcome) is None and _mark(outcome) in seen.others
+        return not self.moves(outcome) and _mark(outcome) in seen.others
+
+    def moves(self, outcome: ArrivalOutcome) -> bool:
+        """Whether the image is moved, not marked."""
+        return self._target(outcome) is not None
 
     def finish(self, outcome: ArrivalOutcome) -> None:
         """Move or mark the image; OSError when the folder refuses."""
@@ -111,12 +116,12 @@ class Archive:
 
     def _move(self, outcome: ArrivalOutcome, target: Path) -> None:
         """Move the files of an image and their side files, unless others have replaced them: that is a new arrival."""
-        hidden = hidden_beside(self.folder / outcome.name, MOVING)
+        files = [self.folder / name for name in self.stack.files(outcome.name)]
+        hidden = hidden_beside(files[0], MOVING)
         if os.path.lexists(hidden):
             give_back(hidden)
         markers = self.stack.markers(outcome.name, self.marker)
         try:
-            files = [self.folder / name for name in self.stack.files(outcome.name)]
             gathered = gather(files, markers)
             if self.stack.glance(gathered.parent, outcome.name) == outcome.glance:
                 self._move_on(outcome, gathered, target, markers)
@@ -128,7 +133,7 @@ class Archive:
         self, outcome: ArrivalOutcome, gathered: Path, target: Path, markers: Collection[str]
     ) -> None:
         """Move the marks first: after a kill the image is still there to be moved."""
-        with reserved_name(target / outcome.name, gathered) as free:
+        with reserved_name(target / gathered.name, gathered) as free:
             if outcome.why:
                 write_mark(path_beside(free, MARKED_FAILED), outcome)
             for text in markers:  # else it would declare the next file of this name complete

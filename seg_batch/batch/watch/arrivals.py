@@ -36,12 +36,13 @@ Glance = tuple[int, int, int]
 @dataclass(frozen=True)
 class FolderListing:
     """The folder at one time: images by name, all other names; ``whole``: nothing is left out. ``waiting``: by
-    their names, images that lack a file, with what they wait for."""
+    their names, images that lack a file, with what they wait for; ``still``: images that are known to have kept still."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
     waiting: dict[str, tuple[Glance, str]] = field(default_factory=dict)
+    still: frozenset[str] = frozenset()
 
 
 def list_arrivals(folder: Path) -> FolderListing:

@@ -19,6 +19,7 @@ from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
+from seg_batch.batch.watch.series_arrivals import SeriesArrival, SeriesArrivals
 from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES, StackArrivals
 from seg_batch.config.workflow.parts import InputCase, InputSettings
 from seg_batch.config.workflow.schema import Workflow
@@ -41,7 +42,7 @@ class Batches:
         stop: Shutdown,
         *,
         overwrite: bool = False,
-        stack: StackArrivals = SINGLE_FILES,
+        stack: StackArrivals | SeriesArrivals = SINGLE_FILES,
         say: Callable[[str], None],
         ended: Callable[[Path, int], None],
     ) -> None:
@@ -76,6 +77,22 @@ class Batches:
         self._ended(job.folder, outcome["status"])
 
     def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
+        """Of all inputs. Series of one place have one path, so each is listed by itself."""
+        series = {key: one for key, path in inputs.items() if (one := self._series(path))}
+        images = {key: path for key, path in inputs.items() if key not in series}
+        groups = [group for group in (images, *({key: inputs[key]} for key in series)) if group]
+        jobs = [self._job_of(group, overwrite) for group in groups]
+        requests = {key: request for job in jobs for key, request in job.requests.items()}
+        return replace(
+            jobs[0],
+            requests={
+                key: replace(each, series=series[key].key or None) if key in series else each
+                for key, each in requests.items()
+            },
+            refused={key: why for job in jobs for key, why in job.refused.items()},
+        )
+
+    def _job_of(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         workflow = self._workflow
         volume = workflow.inputs.volume if workflow.inputs else None
         specs = {key: self._spec(path, volume) for key, path in inputs.items()}
@@ -95,10 +112,15 @@ class Batches:
             shares_folder=True,
         )
 
+    def _series(self, path: Path) -> SeriesArrival | None:
+        return self._stack.of(path.name) if isinstance(self._stack, SeriesArrivals) else None
+
     def _spec(self, path: Path, volume: int | None) -> InputSpec:
         """The files of an arrival by the path of the first."""
         first, *more = (str(path.with_name(name)) for name in self._stack.files(path.name))
-        return InputSpec(first, volume=volume, more=tuple(more), id=self._stack.id_of(path.name))
+        series = self._series(path)
+        case = self._stack.id_of(path.name) if series is None else series.id
+        return InputSpec(first, volume=volume, more=tuple(more), id=case)
 
     def _say_once(self, text: str) -> None:
         """Every batch has the same messages about the pool; one is enough."""

@@ -13,9 +13,10 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import (
@@ -49,7 +50,7 @@ class ArrivalRules:
 
 class HotFolder:
     """One hot folder. ``say``: gets messages for the user; ``on_idle``: gets the number of arrivals
-    by outcome, each time that none is running."""
+    by outcome, each time that none is running; ``deliver``: gets the products of one that is done."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class HotFolder:
         callback: Callback,
         say: Callable[[str], None],
         on_idle: Callable[[Counter[str]], None] = lambda counted: None,
+        deliver: Callable[[list[Path]], None] = lambda products: None,
     ) -> None:
         self.folder = archive.folder
         self._archive, self._rules, self._batches = archive, rules, batches
@@ -68,6 +70,7 @@ class HotFolder:
         self._first, self._waited = math.inf, False  # since the first look, for long enough
         self._said: set[str] = set()
         self._on_idle, self._outcomes = on_idle, Counter[str]()
+        self._deliver = deliver
 
     def run(self, stop: threading.Event) -> int:
         """Poll until ``stop`` is set; returns the exit status: 0; 3 where an arrival failed; 130
@@ -121,7 +124,9 @@ class HotFolder:
             if self._arrival_log.of(name, glance) is None
         }
         now = time.monotonic()
-        still = self._settling.settled(new, now)
+        settled = self._settling.settled(new, now)
+        still = [name for name in new if name in seen.still or name in settled]
+        still.sort(key=lambda name: settled.index(name) if name in settled else -1)
         self._first = min(self._first, now)
         self._waited = now - self._first > self._rules.settle_s
         lacking = {name: glance for name, (glance, _) in seen.waiting.items()}
@@ -179,14 +184,18 @@ class HotFolder:
         called = f"{self.folder / name}" if shown == name else shown
         return called + (f" ({before + 1})" if before else "")
 
-    def note(self, taken: ArrivalOutcome, why: str, output: str | None) -> None:
-        """Log the outcome of an arrival, then archive it."""
+    def note(
+        self, taken: ArrivalOutcome, why: str, output: str | None, also: Iterable[str] = ()
+    ) -> None:
+        """Deliver the products of an arrival, log its outcome, then archive it."""
         if self._archive.stack.glance(self.folder, taken.name) != taken.glance:
             self._arrival_log.write(replace(taken, output=output))
             self._say(
                 f"{self._arrival_log.shown(taken.name)} changed while it was segmented: it is segmented again"
             )
             return
+        if output is not None and not why:
+            self._deliver([Path(output), *map(Path, also)])
         outcome = self._arrival_log.write(
             replace(taken, fate="failed" if why else "done", why=why, output=output)
         )
@@ -194,6 +203,13 @@ class HotFolder:
         self._archive_arrival(outcome)
 
     def _archive_arrival(self, outcome: ArrivalOutcome) -> None:
+        if self._archive.moves(outcome):
+            beside = self._archive.stack.beside(outcome.name).items()
+            others = [self._arrival_log.of(name, glance) for name, glance in beside]
+            known = [outcome, *filter(None, others)]
+            outcome = next((one for one in known if one.fate == "failed"), outcome)
+            if None in others or not self._archive.moves(outcome):
+                return  # what is together stays together
         try:
             self._archive.finish(outcome)
         except OSError as error:
@@ -217,10 +233,10 @@ class _OutcomeRecorder(Callback):
         self.count = 0
 
     def on(self, event: events.Event) -> None:
-        why, output = "", None
+        why, output, also = "", None, list[str]()
         match event:
             case events.InputDone(key, result):
-                output = result["output"]
+                output, also = result["output"], list(result.get("also", ()))
                 if result["status"] != "complete":
                     rows = result.get("failures") or [{}]
                     first = rows[0].get("error", "some blocks failed")
@@ -229,5 +245,5 @@ class _OutcomeRecorder(Callback):
                 why = error
             case _:
                 return
-        self._watch.note(self.taken[key], why, output)
+        self._watch.note(self.taken[key], why, output, also)
         self.count += 1

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from seg_batch.batch.watch.series_arrivals import is_place
 from seg_batch.core.hardware import here, is_running
 from seg_batch.core.registry.formats import split
 from seg_batch.core.run_files import (
@@ -138,7 +139,8 @@ def _remove_empty(hidden: Path) -> None:
 
 
 def _images_in(hidden: Path) -> list[Path]:
-    return sorted(path for path in hidden.iterdir() if split(path.name)[1])
+    """Files with the ending of an image, and places of series."""
+    return sorted(path for path in hidden.iterdir() if split(path.name)[1] or is_place(path))
 
 
 def _sides(image: Path) -> list[tuple[SideFile, Path]]:

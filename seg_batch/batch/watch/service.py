@@ -24,12 +24,13 @@ from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
+from seg_batch.batch.watch.network import open_outbox, receiving
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
-from seg_batch.core.privacy.pseudonym import Pseudonym
+from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS, shortened
@@ -58,6 +59,11 @@ class Service:
             return None
         public = (os.path.abspath(outputs.folder), outputs.folder, *(self.workflow.model or ()))
         return pseudonyms(outputs.deidentify, [SourceOf.at([str(self.archive.folder)])], public)[0]
+
+    @property
+    def called(self) -> str:
+        """The watched folder in messages."""
+        return self.hidden.code if self.hidden else str(self.archive.folder)
 
     @property
     def codes(self) -> ArrivalCodes:
@@ -89,6 +95,11 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
     """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed;
     130 where a fault like a full disk ended the watch, or an arrival was cut short. RefusedError where
     it can't begin."""
+    with hushed(service.hidden):
+        return _served(service, callback, say)
+
+
+def _served(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
@@ -105,6 +116,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
             log.write("warning", "watch", told(text))
             say(told(text))
 
+        outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
         if line := taken_over_line(lease):
             noted(line)
         arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS, service.codes)))
@@ -131,19 +143,23 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         )
 
         def on_idle(counted: Counter[str]) -> None:
-            status = watch_status(service.archive.folder, counted, after.report)
-            callback.on(events.Idle(told(status)))
+            callback.on(events.Idle(watch_status(service.called, counted, after.report)))
 
         watch = HotFolder(
-            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle
+            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle, outbox.add
         )
-        log.write("info", "begun", told(f"watching {service.archive.folder}"))
-        status = watch.run(stop.asked)
+        log.write("info", "begun", f"watching {service.called}")
+        with receiving(service.archive, service.workflow.dicom, noted):
+            status = watch.run(stop.asked)
+        outbox.drain(stop.asked)
+        if outbox.unsent:
+            noted(outbox.left())
+            status = Exit.PARTIAL if status == Exit.COMPLETE else status
         log.write("info", "ended", stop.why, status=status)
         return Exit.STOPPED if stop.fault else status
 
 
-def watch_status(folder: Path, counted: Counter[str], report: Path | None) -> str:
+def watch_status(folder: str, counted: Counter[str], report: Path | None) -> str:
     """The status of a watch, in one line."""
     counts = ", ".join(f"{counted[fate]} {fate}" for fate in ("done", "failed") if counted[fate])
     status = f"watching {folder}" + (f": {counts} so far" if counts else "")

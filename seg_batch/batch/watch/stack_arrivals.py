@@ -67,6 +67,10 @@ class StackArrivals:
                 waiting[case.id] = glance, f"{case.id} waits for {' and '.join(sorted(lacks))}"
         return replace(seen, images=images, waiting=waiting)
 
+    def beside(self, name: str) -> dict[str, Glance]:
+        """Other arrivals that move with this one."""
+        return {}
+
     def markers(self, name: str, marker: str | None) -> set[str]:
         """Names of the files that may declare an arrival complete: one for it, or one for each file."""
         if marker is None:

@@ -82,7 +82,7 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     plan, time_s = prepared.plan, estimate(prepared.plan, prepared.model)
     at_most = plan.disk_bytes
     return {
-        "input": prepared.info.path,
+        "input": prepared.called,
         "output": str(prepared.outputs.product),
         "also": [*map(str, prepared.outputs.also)],
         "model": prepared.model.name,
@@ -111,7 +111,10 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     left, free = left_bytes(at_most, prepared.outputs), free_bytes(product)
     there = f", {show_bytes(at_most - left)} of it there already" if left < at_most else ""
     lines = [
-        ("input", f"{info.path}  ({info.kind}, {by(plan.extent)}, {len(info.channels)} channels)"),
+        (
+            "input",
+            f"{prepared.called}  ({info.kind}, {by(plan.extent)}, {len(info.channels)} channels)",
+        ),
         ("model", f"{prepared.model.called}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),

@@ -7,12 +7,13 @@ import json
 import os
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import CheckedValue
+from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.fields import Count, Post, as_list
+from seg_batch.config.workflow.network import DicomSettings
 from seg_batch.config.workflow.option_keys import options_of
 from seg_batch.config.workflow.parts import (
     InputSettings,
@@ -24,6 +25,7 @@ from seg_batch.config.workflow.parts import (
 )
 from seg_batch.config.workflow.paths import program_of
 from seg_batch.config.workflow.steps import Name, PredictStep, Step
+from seg_batch.core.errors import PlanError
 from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
@@ -49,6 +51,7 @@ CAME_LATER: dict[str, Any] = {
     "deidentify": None,
     "pictures": True,
     "also": [],
+    "seg": "labelmap",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
@@ -64,7 +67,8 @@ class Workflow(CheckedValue):
     """The ``inputs`` of one prediction, or ``steps`` that follow one another.
 
     ``workers``: processes; 0: one per GPU, or one. ``cluster``: as for ``--cluster``, or a mapping that
-    describes one. ``on_finish``: commands, each a list of words, run at the end.
+    describes one. ``on_finish``: commands, each a list of words, run at the end. ``dicom``: what ``watch`` receives over
+    the network, and where it sends products.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -80,6 +84,7 @@ class Workflow(CheckedValue):
     limits: LimitSettings = LimitSettings()
     on_failure: OnFailure = OnFailure()
     on_finish: tuple[Command, ...] = ()
+    dicom: DicomSettings | None = None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -122,7 +127,7 @@ class Workflow(CheckedValue):
     @model_validator(mode="after")
     def _one_or_several_steps(self) -> Self:
         if not self.steps:
-            if self.inputs is None:
+            if self.inputs is None and self.dicom is None:
                 raise ValueError("there is nothing to do: give inputs, or steps")
             return self
         fields = type(self).model_fields  # JSON of a workflow holds all keys, at their defaults
@@ -133,6 +138,21 @@ class Workflow(CheckedValue):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two steps are called {twice}: give each a name of its own")
         return self
+
+
+def with_network(workflow: Workflow, said: dict[str, Any]) -> Workflow:
+    """The workflow with those keys of ``dicom`` that options say; PlanError where they contradict one another."""
+    said = {key: value for key, value in said.items() if value}
+    if not said:
+        return workflow
+    if "tls" in said:
+        said["tls"] = os.path.abspath(said["tls"])
+    before = workflow.dicom.model_dump(exclude_defaults=True) if workflow.dicom else {}
+    try:
+        network = DicomSettings.model_validate({**before, **said})
+    except ValidationError as error:
+        raise PlanError(first_problem(error, "DICOM", DicomSettings)) from None
+    return workflow.model_copy(update={"dicom": network})
 
 
 def _as_before(plain: Any) -> Any:
@@ -154,6 +174,6 @@ def _without_later(plain: Any) -> Any:
         return {
             key: _without_later(value)
             for key, value in plain.items()
-            if key not in CAME_LATER or value != CAME_LATER[key]
+            if key not in CAME_LATER or value not in (CAME_LATER[key], None)
         }
     return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import hmac
 import json
@@ -10,12 +9,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.events import Event
-from seg_batch.core.privacy.words import WITHHELD, safe_text
+from seg_batch.core.privacy.words import WITHHELD, Gate
 from seg_batch.core.registry.formats import split
 
 # Fields of events that hold texts; the others hold numbers, names of workers and blocks, codes.
@@ -34,11 +34,15 @@ class Teller:
 
     def told(self, text: str) -> str:
         """The text as it may be told; one that may be told stays as it is."""
+        return self._gate.told(text)
+
+    @cached_property
+    def _gate(self) -> Gate:
         public = (*self.public, *filter(None, (self.code,)))
         # The folders above a source are withheld; the source itself has its code.
         replaced = dict.fromkeys(_parts(self.paths) - _parts(self.public), WITHHELD)
         whole = {form.casefold(): self.code or WITHHELD for form in _forms(self.paths)}
-        return safe_text(text, public, replaced | whole)
+        return Gate(public, replaced | whole)
 
     def told_of(self, value: Any) -> Any:
         """A value of JSON with all its texts as they may be told; keys stay."""
@@ -50,7 +54,7 @@ class Teller:
             return type(value)(map(self.told_of, value))
         return value
 
-    def hushed[E: BaseException](self, error: E) -> E | SegbatchError:
+    def hushed[E: BaseException](self, error: E) -> E | Exception:
         """The error with what it says as it may be told, and without the errors that led to it. Of the same class, unless
         that has words of its own."""
         error.__cause__ = error.__context__ = None
@@ -63,11 +67,8 @@ class Teller:
             return error
         text = str(error)
         if isinstance(error, OSError) and error.errno is not None:
-            error.filename = error.filename2 = None
-            known = error.errno in errno.errorcode
-            error.strerror = os.strerror(error.errno) if known else self.told(str(error.strerror))
-        else:
-            error.args = (self.told(text),) if text else ()
+            return OSError(error.errno, self.told(os.strerror(error.errno)))  # of its subclass
+        error.args = (self.told(text),) if text else ()
         if (now := str(error)) == self.told(now):
             return error
         return SegbatchError(f"{type(error).__name__}: {self.told(text)}")
@@ -101,7 +102,7 @@ def hushed(teller: Teller | None) -> Iterator[None]:
         safe = teller.hushed(error)
     else:
         return
-    raise safe
+    raise safe from None
 
 
 class Telling(Callback):
@@ -116,7 +117,7 @@ class Telling(Callback):
         self._callback.on(replace(event, **told))
 
     def _told(self, name: str, value: Any) -> Any:
-        if isinstance(value, BaseException):
+        if isinstance(value, Exception):
             return self._teller.hushed(value)
         if name == "receipt":
             return told_receipt(self._teller, value)
@@ -138,6 +139,7 @@ def _forms(paths: Iterable[str]) -> set[str]:
 
 
 def _parts(paths: Iterable[str]) -> set[str]:
-    """The names of files and folders in paths, with and without their endings, in small letters."""
-    names = {part.casefold() for path in _forms(paths) for part in path.split("/")}
+    """The names of files and folders in paths and their words, with and without endings, in small letters."""
+    parts = {part.casefold() for path in _forms(paths) for part in path.split("/")}
+    names = parts.union(*(part.split() for part in parts))
     return {part for name in names for part in (name, split(name)[0]) if len(part) > 1}

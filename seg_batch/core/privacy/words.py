@@ -16,6 +16,7 @@ from pathlib import Path
 WITHHELD = "[...]"
 _LITERAL = re.compile(r'"([^"\n]+)"')
 _DOCSTRING = re.compile(r'"""[\s\S]*?"""')
+_TIMES = 4  # quotation marks may come to stand otherwise
 _WORD = re.compile(r"[^\W\d_]+")
 _QUOTED = r"(?<!\w)'[^'\n]*'(?!\w)|\"[^\"\n]*\""
 _TOKEN = r"\w(?:[\w.:/\\%+~@#^*-]*\w)?"
@@ -38,27 +39,34 @@ def own_words() -> frozenset[str]:
     return frozenset(words)
 
 
-def safe_text(text: str, public: Iterable[str], replaced: Mapping[str, str]) -> str:
-    """The text with everything withheld that may not be told. ``public``: texts that may, as they are; ``replaced``: texts that
-    may not, in small letters, and what stands for each. Where several begin at one place the longest counts."""
-    kept = {each.casefold() for each in public if each}
-    names = sorted(kept | replaced.keys(), key=len, reverse=True)
-    known = rf"(?<![^\W_])(?i:{'|'.join(map(re.escape, names)) or '(?!)'})(?![^\W_])"
-    secret = "|".join(map(re.escape, replaced.keys() - kept)) or "(?!)"
-    holds_secret = re.compile(rf"(?<![^\W_])(?i:{secret})(?![^\W_])")
+class Gate:
+    """Lets through what may be told of a text. ``public``: texts that may, as they are; ``replaced``: texts that may not, in
+    small letters, and what stands for each. Where several begin at one place the longest counts."""
 
-    def told(match: re.Match[str]) -> str:
+    def __init__(self, public: Iterable[str], replaced: Mapping[str, str]) -> None:
+        self._kept = {each.casefold() for each in public if each}
+        self._replaced = replaced
+        names = sorted(self._kept | replaced.keys(), key=len, reverse=True)
+        known = rf"(?<![^\W_])(?i:{'|'.join(map(re.escape, names)) or '(?!)'})(?![^\W_])"
+        self._pieces = re.compile(f"(?P<known>{known})|(?P<quoted>{_QUOTED})|{_TOKEN}")
+        secret = "|".join(map(re.escape, replaced.keys() - self._kept)) or "(?!)"
+        self._secret = re.compile(rf"(?<![^\W_])(?i:{secret})(?![^\W_])")
+
+    def told(self, text: str) -> str:
+        for _ in range(_TIMES):
+            before, text = text, _SEVERAL.sub(WITHHELD, self._pieces.sub(self._piece, text))
+            if text == before:
+                break
+        return text
+
+    def _piece(self, match: re.Match[str]) -> str:
         found = match[0]
         small = found.casefold()
         if match["known"]:
-            return found if small in kept else replaced.get(small, WITHHELD)
+            return found if small in self._kept else self._replaced.get(small, WITHHELD)
         if match["quoted"]:
-            return found if small[1:-1] in kept else f"{found[0]}{WITHHELD}{found[0]}"
-        return found if may_be_told(found) and not holds_secret.search(found) else WITHHELD
-
-    return _SEVERAL.sub(
-        WITHHELD, re.sub(f"(?P<known>{known})|(?P<quoted>{_QUOTED})|{_TOKEN}", told, text)
-    )
+            return found if small[1:-1] in self._kept else f"{found[0]}{WITHHELD}{found[0]}"
+        return found if may_be_told(found) and not self._secret.search(found) else WITHHELD
 
 
 def may_be_told(token: str) -> bool:

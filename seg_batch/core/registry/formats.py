@@ -86,6 +86,7 @@ FORMATS: Registry[Format] = Registry(
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
 )
@@ -102,6 +103,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
+        "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
     }
 )
 _LISTED = ("volume", "raster", "")

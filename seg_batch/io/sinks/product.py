@@ -32,6 +32,7 @@ from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.constant import is_constant, value_of
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
@@ -91,17 +92,21 @@ def check_output(path: Path, kind: str, *, also: bool = False) -> None:
     require_writable(path.parent)
 
 
-def prove_place(info: SourceInfo, path: Path, form: str) -> list[str]:
+def prove_place(
+    info: SourceInfo, path: Path, form: str, image: ImageSpec | None = None
+) -> list[str]:
     """Before any work: OutputError unless a product at ``path`` can be made of an input and hold its place, which is
     tried; lines about how it does where that matters to the user."""
-    wanted = PRODUCTS[form].of_format
-    if wanted and any(file.format != wanted for file in info.files):
+    product = PRODUCTS[form]
+    if product.of_format and any(file.format != product.of_format for file in info.files):
+        others = (e for p in products_of(info.kind) if not p.of_format for e in p.endings)
         raise OutputError(
-            f"{path.name} can be made of {FORMATS[wanted].title} alone, and {info.path} is "
-            f"{FORMATS[info.files[0].format].title}: choose another ending"
+            f"{path.name}: there is no {product.endings[0]} of {info.path}, which is no "
+            f"{FORMATS[product.of_format].title} series that it could refer to: name it {', '.join(others)}"
         )
-    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like_of(info, form))
-    return PRODUCTS[form].prove(spec, path.name)
+    like = like_of(info, form)
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like, image=image)
+    return product.prove(spec, path.name)
 
 
 def like_of(info: SourceInfo, form: str) -> Path | None:

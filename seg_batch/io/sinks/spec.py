@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class ProductSpec:
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
-    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels."""
+    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``background``:
+    the label that is no segment, and ``seg``: how segments are stored, for products that have segments."""
 
     extent: Shape
     dtype: str
@@ -73,6 +74,8 @@ class ProductSpec:
     side_file: str = ""
     image: ImageSpec | None = None
     card: ModelCard | None = None
+    background: int | None = 0
+    seg: Literal["labelmap", "binary"] = "labelmap"
 
     @property
     def bands(self) -> int:

@@ -43,7 +43,7 @@ class DicomSource:
     """One volume of a series; ``read`` gives ``(z, y, x, 1)``."""
 
     def __init__(self, path: Path, info: SourceInfo, series: Series, numbers: Numbers) -> None:
-        self.info, self._path, self._series, self._numbers = info, path, series, numbers
+        self.info, self.series, self._path, self._numbers = info, series, path, numbers
         self._pixels = PixelReader(tree_at(path))
         self._lock, self._held = threading.Lock(), OrderedDict[int, np.ndarray]()
 
@@ -56,7 +56,7 @@ class DicomSource:
             try:
                 out[n] = self.plane(k)[tuple(plane)]
             except Exception as error:  # decoders raise errors of any kind
-                reason = ValueError(f"{named(self._series.slices[k])}: {error}")
+                reason = ValueError(f"{named(self.series.slices[k])}: {error}")
                 kept = error if isinstance(error, (OSError, MemoryError)) else reason
                 raise read_error(self.info, box, kept) from error
         values = out[..., None]
@@ -68,7 +68,7 @@ class DicomSource:
         """``(y, x)`` of slice ``k``, as ``read`` gives it; any error where it can't be decoded."""
         with self._lock:
             if k not in self._held:
-                one = self._series.slices[k]
+                one = self.series.slices[k]
                 self._held[k] = read_as(self._numbers, one, self._pixels(one))
                 if len(self._held) > _HELD:
                     self._held.popitem(last=False)
@@ -76,7 +76,7 @@ class DicomSource:
 
     def name_of(self, k: int) -> str:
         """Slice ``k`` in a message."""
-        return named(self._series.slices[k])
+        return named(self.series.slices[k])
 
     def close(self) -> None:
         self._held.clear()

@@ -1,0 +1,1 @@
+"""DICOM over the network: what receives instances, and what sends them."""

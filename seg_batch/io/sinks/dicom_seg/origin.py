@@ -1,0 +1,72 @@
+"""The series that labels are of: its slices in order, and the header of its first file."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from seg_batch.core.errors import OutputError
+from seg_batch.core.geometry import Shape
+from seg_batch.core.georef import Georef, georef_differences
+from seg_batch.core.registry.formats import PRODUCTS
+from seg_batch.io.dicom.series import Series
+from seg_batch.io.dicom.tree import tree_at
+from seg_batch.io.sources.formats.dicom.source import DicomSource, open_dicom
+from seg_batch.io.sources.views.open_view import ImageSpec
+
+USUAL = PRODUCTS["nifti"].endings[0]
+_SAME = 1e-6  # of a number of an affine
+
+
+@dataclass(frozen=True)
+class Origin:
+    """``series``: its slices along their normal, slice ``k`` that of plane ``k`` of the labels."""
+
+    path: str
+    series: Series
+    extent: Shape
+    georef: Georef
+
+    def first_header(self) -> Dataset:
+        """All but the pixels of the first slice's file."""
+        with tree_at(self.path).open(self.series.slices[0].file) as file:
+            return pydicom.dcmread(file, stop_before_pixels=True)
+
+
+def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: str) -> Origin:
+    """The series of an image whose labels have this extent and place; of several files the first. OutputError where
+    they can't be said to lie on its slices."""
+    if image is None:
+        raise OutputError(f"a {ending} is made of labels of a DICOM series: use another ending")
+    path = image.paths[0]
+    with closing(
+        open_dicom(Path(path), volume=image.volume, series=image.series, names=image.series_files)
+    ) as source:
+        assert isinstance(source, DicomSource)
+        info, series = source.info, source.series
+    if info.extent != extent or georef_differences(info.georef, georef, _SAME):
+        raise OutputError(
+            f"{path}: the labels lie on another grid than the slices of the series, and {ending} "
+            f"holds none but those: leave out --output-grid model, or use {USUAL}"
+        )
+    if lacking := _lacking(series):
+        raise OutputError(
+            f"{path}: its headers have no {lacking}, which a {ending} refers to: use {USUAL}"
+        )
+    return Origin(path, series, info.extent, info.georef)
+
+
+def _lacking(series: Series) -> str:
+    facts = series.facts
+    needed = {
+        "FrameOfReferenceUID": facts.frame_of_reference,
+        "StudyInstanceUID": facts.study_uid,
+        "SeriesInstanceUID": facts.uid,
+        "SOPClassUID": facts.sop_class,
+        "SOPInstanceUID": all(one.sop_uid for one in series.slices),
+    }
+    return ", ".join(name for name, value in needed.items() if not value)

@@ -1,0 +1,91 @@
+"""A segmentation of a series, written in bounded memory and read back before it counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from seg_batch.core.geometry import Box
+from seg_batch.core.versions import package_version
+from seg_batch.io.sinks.dicom_seg import frames
+from seg_batch.io.sinks.dicom_seg.check import check_seg
+from seg_batch.io.sinks.dicom_seg.header import Identity, seg_dataset, texts_of
+from seg_batch.io.sinks.dicom_seg.origin import origin_of
+from seg_batch.io.sinks.dicom_seg.segments import (
+    Segment,
+    algorithm_of,
+    description,
+    not_predicted,
+    numbers_of,
+    segments_of,
+)
+from seg_batch.io.sinks.dicom_seg.texts import uid_of
+from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sources.formats.dicom_seg import BACKGROUND
+
+
+def write_seg(part: Path, spec: ProductSpec, read: Read, again: Read, ending: str) -> None:
+    """Write and check ``part``; ``read`` is called once for each box, ``again`` as often as needed.
+
+    OutputError where the labels can't be said to lie on the slices of a series, DamagedError when the file does not
+    read back.
+    """
+    origin = origin_of(spec.image, spec.extent, spec.georef, ending)
+    boxes = frames.slabs(spec.extent, spec.chunk, np.dtype(spec.dtype).itemsize)
+    there, digest = _survey(read, boxes)
+    segments = _segments(spec, there)
+    as_map, numbers = spec.seg == "labelmap", numbers_of(segments)
+    tags = spec.tags
+    background = BACKGROUND.format(spec.background) if spec.background else ""
+    texts, algorithm = texts_of(tags, background), algorithm_of(tags, package_version())
+    identity = Identity(tags.get("SEGBATCH_FINGERPRINT", ""), digest)
+    described = [
+        description(one, algorithm, uid_of(origin.series.key, identity.run, digest, str(one.label)))
+        for one in segments
+    ]
+    present = None if as_map else _present(there, segments)
+    data, order = seg_dataset(origin, segments, described, present, identity, texts)
+    with part.open("wb") as file:
+        pydicom.dcmwrite(file, data, enforce_file_format=True)
+
+    def numbered(box: Box) -> np.ndarray:
+        values: np.ndarray = numbers[again(box)]
+        return values
+
+    if as_map:
+        dtype = np.dtype("uint8" if data.BitsAllocated == 8 else "uint16")
+        frames.append_map(part, numbered, [plane for plane, _ in order], boxes, dtype)
+    else:
+        frames.append_bits(part, numbered, order, boxes)
+    check_seg(part, origin, again, boxes)
+
+
+def _survey(read: Read, boxes: Sequence[Box]) -> tuple[list[np.ndarray], str]:
+    """Which labels each plane has, and a digest of all."""
+    total, there = hashlib.sha256(), list[np.ndarray]()
+    for box in boxes:
+        labels = np.ascontiguousarray(read(box))
+        total.update(labels)
+        there += [np.flatnonzero(np.bincount(plane.reshape(-1))) for plane in labels]
+    return there, total.hexdigest()
+
+
+def _segments(spec: ProductSpec, there: list[np.ndarray]) -> tuple[Segment, ...]:
+    labels = {int(label) for plane in there for label in plane}
+    known = {c.id for c in spec.classes}
+    further = [not_predicted(label) for label in sorted(labels - known - {spec.background})]
+    classes = (*spec.classes, *further)
+    return segments_of(classes, spec.background, labels, as_map=spec.seg == "labelmap")
+
+
+def _present(there: list[np.ndarray], segments: Sequence[Segment]) -> np.ndarray:
+    """Which segments each plane has frames of: those that are there, and the first on a plane that has none, so that
+    every slice of the source has its place in the file."""
+    labels = [one.label for one in segments]
+    present = np.array([np.isin(labels, plane) for plane in there])
+    present[~present.any(1), 0] = True
+    return present
