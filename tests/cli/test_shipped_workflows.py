@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import nibabel
@@ -17,6 +18,7 @@ from rasterio.windows import Window
 
 from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow import read
+from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.resources import SAMPLES
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -62,12 +64,19 @@ def scenes(folder: Path) -> Path:
 
 def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
     data = volumes(tmp_path / "scans")
-    flow = read(
-        WORKFLOWS / "overnight_ct.yaml", env={"DATA": str(data), "OUT": str(tmp_path / "out")}
-    )
-    found = list_inputs(flow)
-    outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.specs}
-    assert outputs == {"ann/ct_labels.nii.gz", "bob/ct_labels.nii.gz", "bob/ct_2_labels.nii.gz"}
+    env = {"DATA": str(data), "OUT": str(tmp_path / "out"), "CODES": str(tmp_path / "codes.json")}
+    found = list_inputs(read(WORKFLOWS / "overnight_ct.yaml", env=env))
+    table = read_table(tmp_path / "codes.json")
+    images, folders = {}, defaultdict(set)
+    for one in found.specs:
+        folder, name = os.path.split(os.path.relpath(one.output, tmp_path / "out"))
+        source = table.source(name.removesuffix("_labels.nii.gz"))
+        images[one.path] = source and source.files[0]
+        folders[os.path.dirname(one.path)].add(folder)
+    assert list(images) == [*images.values()]
+    wanted = ("ann/ct.nii.gz", "bob/ct.nii.gz", "bob/ct_2.nii.gz")
+    assert {os.path.relpath(path, data) for path in images} == set(wanted)
+    assert [len(codes) for codes in folders.values()] == [1, 1]
     assert not found.refused
 
 
@@ -75,11 +84,16 @@ def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
 def test_overnight_ct(tmp_path: Path) -> None:
     data, out = volumes(tmp_path / "scans"), tmp_path / "out"
     again = ("--set", "limits.memory=2GiB")
-    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
+    codes = str(tmp_path / "codes.json")
+    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out), CODES=codes)
     assert (told["status"], told["complete"]) == (0, 3)
-    ann, bob = (nibabel.load(out / name / "ct_labels.nii.gz") for name in ("ann", "bob"))
+    same, other = (SourceOf.at([str(data / name / "ct.nii.gz")]) for name in ("ann", "bob"))
+    ann, bob = (
+        nibabel.load(out / one.folder / f"{one.code}_labels.nii.gz")
+        for one in pseudonyms(codes, [same, other], is_dry=True)
+    )
     assert np.array_equal(np.asanyarray(ann.dataobj), np.asanyarray(bob.dataobj))
-    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
+    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out), CODES=codes)
     assert (told["complete"], told["resumed"]) == (3, 3)
 
 
