@@ -102,10 +102,15 @@ def read_header(file: BinaryIO, member: Member) -> tuple[SeriesFacts, list[Slice
         if read is None:
             raise NotAnImageError("not DICOM")
         return _read(read, member)
-    except (DamagedError, RecursionError) as error:
-        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
+    except (NotAnImageError, OSError):
+        raise
     except MemoryError:
         raise NotAnImageError(f"{DAMAGED} (its header takes more memory than there is)") from None
+    except DamagedError as error:
+        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
+    except Exception as error:  # pydicom converts values as they are asked for
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise NotAnImageError(f"{DAMAGED} ({reason[:120]})") from None
 
 
 def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
