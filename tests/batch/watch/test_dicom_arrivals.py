@@ -114,7 +114,17 @@ def test_series_are_segmented_once_and_move_as_a_whole(hot: Path, tmp_path: Path
     shutil.make_archive(str(hot / "z"), "zip", tmp_path / "zipped")
     write_series(hot, SHAPE, names="loose{}".format)
     done, bad, out = (tmp_path / name for name in ("done", "bad", "out"))
-    quick = ("--model", "probe", "--settle", "0.2", "--every", "0.1", "--cluster", "inline", "--once")
+    quick = (
+        "--model",
+        "probe",
+        "--settle",
+        "0.2",
+        "--every",
+        "0.1",
+        "--cluster",
+        "inline",
+        "--once",
+    )
     ran = segbatch("watch", hot, "-o", out, *quick, "--move-to", done, "--failed-to", bad)
     assert ran.status == 3, ran.err
     assert not [path for path in hot.iterdir() if not path.name.startswith(".")]
