@@ -15,6 +15,7 @@ from typing import Any
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.events import Event
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.privacy.words import WITHHELD, Gate
 from seg_batch.core.registry.formats import split
 
@@ -93,9 +94,10 @@ class Pseudonym(Teller):
 
 @contextmanager
 def hushed(teller: Teller | None) -> Iterator[None]:
-    """Errors of this block say only what may be told."""
+    """Errors of this block say only what may be told, and libraries print nothing."""
     try:
-        yield
+        with quiet_libraries(teller is not None):
+            yield
     except Exception as error:
         if teller is None:
             raise
