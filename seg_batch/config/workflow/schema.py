@@ -151,7 +151,8 @@ def with_network(workflow: Workflow, said: dict[str, Any]) -> Workflow:
     try:
         network = DicomSettings.model_validate({**before, **said})
     except ValidationError as error:
-        raise PlanError(first_problem(error, "DICOM", DicomSettings)) from None
+        text = first_problem(error, "DICOM", DicomSettings).replace(": Value error, ", ": ")
+        raise PlanError(text) from None
     return workflow.model_copy(update={"dicom": network})
 
 

@@ -310,6 +310,30 @@ def test_with_certificates_only_those_of_the_authority_get_in(hot: Path, tmp_pat
 
 
 @pytest.mark.needs("dcmtk")
+def test_dcmtk_sends_with_certificates_of_the_set(hot: Path, tmp_path: Path) -> None:
+    make_certs(certs := tmp_path / "certs")
+    write_series(tmp_path / "ct", SHAPE)
+    names = ("scheduler.pem", "scheduler-key.pem", "ca.pem")
+    ours = (certs / "client-key.pem", certs / "client.pem", "+cf", certs / "ca.pem")
+    with listening(hot, tls=server_context(*(str(certs / name) for name in names))) as scp:
+        words = [
+            "storescu",
+            "+tls",
+            *ours,
+            "-aec",
+            "SEG",
+            "+sd",
+            LOOPBACK,
+            scp.port,
+            tmp_path / "ct",
+        ]
+        ran = subprocess.run([*map(str, words)], capture_output=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        until(lambda: not open_notes(hot), "the end of the series")
+    assert len(received(hot)) == 3
+
+
+@pytest.mark.needs("dcmtk")
 def test_dcmtk_sends(hot: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "ct", SHAPE)
     with listening(hot) as scp:

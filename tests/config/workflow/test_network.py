@@ -47,6 +47,7 @@ def test_what_is_not_safe_is_refused_in_one_line(said: dict[str, Any], words: st
     with pytest.raises(PlanError, match=words) as raised:
         with_network(FLOW, said)
     assert "\n" not in raised.value.message
+    assert "Value error" not in raised.value.message
     assert "secret" not in raised.value.message
 
 
