@@ -15,7 +15,7 @@ from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.tree import Member, tree_at
 
 _MAGIC, _AT = b"DICM", 128
-_KNOWN = 1 << 16  # files of a hot folder that are remembered
+_KNOWN = 1 << 18  # files of a hot folder that are remembered
 _TELLS = "NumberOfSeriesRelatedInstances"
 
 
