@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import HTJ2KLossless, JPEGLSLossless
 
 from seg_batch.core.errors import InputError
+from seg_batch.inference.bundles import installed_bundles, mismatch
+from seg_batch.io.sources import open_source
 from tests.io.dicom.reading import read
 from tests.support.dicom_files import oblique, write_series
 
@@ -143,3 +146,24 @@ def test_files_that_came_twice(tmp_path: Path) -> None:
 def test_real_series(name: str, word: str) -> None:
     if DATA.is_dir():
         assert word in refusal(DATA / name)
+
+
+def test_a_transfer_syntax_without_a_decoder_is_named(tmp_path: Path) -> None:
+    """Before any pixel is read."""
+    write_series(tmp_path / "s", (3, 16, 17), syntax=JPEGLSLossless)
+    for file in (tmp_path / "s").iterdir():
+        data = dcmread(file)
+        data.file_meta.TransferSyntaxUID = HTJ2KLossless
+        data.save_as(file)
+    with pytest.raises(InputError, match="which no decoder here takes"):
+        open_source(tmp_path / "s")
+
+
+def test_a_model_of_volumes_does_not_take_a_single_slice(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", (2, 16, 17), only=[0])
+    card = installed_bundles()[0].card.model_copy(
+        update={"kind": "volume", "rank": 3, "channels": None}
+    )
+    info, _ = read(tmp_path / "s", series="3")
+    assert "single slice" in (mismatch(card, info) or "")
+    assert mismatch(card.model_copy(update={"rank": 2}), info) is None
