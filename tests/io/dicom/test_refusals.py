@@ -13,8 +13,8 @@ from pydicom.uid import HTJ2KLossless, JPEGLSLossless
 from seg_batch.core.errors import InputError
 from seg_batch.inference.bundles import installed_bundles, mismatch
 from seg_batch.io.sources import open_source
-from tests.io.dicom.reading import read
 from tests.support.dicom_files import oblique, write_series
+from tests.support.dicom_reading import read
 
 DATA = Path(os.environ.get("SEGBATCH_DATA", "")) / "dicom2nifti_series"
 
@@ -69,6 +69,10 @@ BAD: Mapping[str, tuple[Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
     "long_cosines": (all_with(ImageOrientationPatient=[1, 0, 0, 0, 2, 0]), ("orientation is",)),
     "no_cosines": (all_with(ImageOrientationPatient=[0] * 6), ("orientation is",)),
     "no_slope": (all_with(RescaleSlope=0), ("rescale slope is 0",)),
+    "mosaic": (
+        all_with(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]),
+        ("a mosaic", "side by side"),
+    ),
     "palette": (all_with(PhotometricInterpretation="PALETTE COLOR"), ("colour",)),
     "bits": (all_with(BitsStored=12, HighBit=20), ("contradict",)),
     "signed": (one_with(2, PixelRepresentation=1), ("mixed kind", "0002")),

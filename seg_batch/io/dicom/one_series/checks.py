@@ -55,7 +55,7 @@ def require_image(path: object, series: Series) -> None:
     """``InputError`` unless all slices are grey images of one size and one format with a place in the patient."""
     if not series.slices:
         raise InputError(f"{path}: a series without slices; copy it again from its origin")
-    if reason := _unread(series):
+    if reason := _mosaic(series) or _unread(series):
         raise InputError(f"{path}: {reason}")
     for one in series.slices:
         if reason := _fault(one):
@@ -63,6 +63,16 @@ def require_image(path: object, series: Series) -> None:
     _require_one(path, series, "size", lambda s: f"{s.columns} x {s.rows} pixels")
     _require_one(path, series, "kind of stored numbers", lambda s: _stored(s.format))
     _require_one_direction(path, series)
+
+
+def _mosaic(series: Series) -> str:
+    """Why its planes are no slices; empty where they are. Siemens tiles all slices of a point in time into one plane."""
+    if "MOSAIC" not in series.facts.image_type:
+        return ""
+    return (
+        "a mosaic, whose planes show many slices side by side: export it as single slices or as an enhanced file, or unfold it "
+        "with dcm2niix"
+    )
 
 
 def _unread(series: Series) -> str:
