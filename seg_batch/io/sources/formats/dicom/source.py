@@ -33,6 +33,7 @@ from seg_batch.io.dicom.survey import series_at, survey
 from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sources.formats.dicom.staged import StagedSource, staged_source
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
+from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import exactly, valid_mask
 
 _HELD = 4  # decoded slices of an open series
@@ -45,7 +46,7 @@ class DicomSource:
 
     def __init__(self, path: Path, info: SourceInfo, series: Series, numbers: Numbers) -> None:
         self.info, self.series, self._path, self._numbers = info, series, path, numbers
-        self._pixels = PixelReader(tree_at(path))
+        self._pixels, self._again = PixelReader(tree_at(path)), RetryLimit()
         self._lock, self._held = threading.Lock(), OrderedDict[int, np.ndarray]()
 
     def read(self, box: Box) -> Pixels:
@@ -70,7 +71,8 @@ class DicomSource:
         with self._lock:
             if k not in self._held:
                 one = self.series.slices[k]
-                self._held[k] = read_as(self._numbers, one, self._pixels(one))
+                stored = self._again(lambda: self._pixels(one))
+                self._held[k] = read_as(self._numbers, one, stored)
                 if len(self._held) > _HELD:
                     self._held.popitem(last=False)
             return self._held[k]
