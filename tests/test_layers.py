@@ -23,7 +23,7 @@ ROWS: list[dict[str, str]] = [
     {"config": "pydantic pydantic_core yaml"},
     {
         "executors": "dask distributed dask_cuda cryptography",
-        "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2 pydicom highdicom pynetdicom SimpleITK",
+        "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2 pydicom highdicom pynetdicom SimpleITK PIL",
         "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert dynamic_network_architectures",
     },
     {"inference": "numpy scipy"},
@@ -43,7 +43,7 @@ INSIDE: dict[str, list[str]] = {
         "geometry units files registry kernels spells",
         "events",
         "taper georef normalise callbacks versions resample",
-        "statistics",
+        "statistics privacy",
     ],
     "config": [
         "options yaml_source common_names colours grid_options",
@@ -53,7 +53,14 @@ INSIDE: dict[str, list[str]] = {
         "card_file recipe",
         "workflow",
     ],
-    "io": ["dicom archive", "sources pictures html", "quicklook", "sheet", "sinks", "formats"],
+    "io": [
+        "dicom archive",
+        "sources pictures html lettering",
+        "quicklook",
+        "sheet",
+        "sinks",
+        "formats",
+    ],
     "inference": [
         "probe postprocess sliding_window",
         "bundles costs",

@@ -127,7 +127,10 @@ def teller_of(workflow: Workflow) -> Teller | None:
     if workflow.outputs.deidentify is None:
         return None
     inputs = workflow.inputs
-    named = (inputs.paths, inputs.stack, inputs.manifest, inputs.list) if inputs else ()
+    named: tuple[Any, ...] = ()
+    if inputs:
+        cases = [path for case in inputs.cases for path in case.image]
+        named = (inputs.paths, inputs.dicom, inputs.stack, inputs.manifest, inputs.list, cases)
     paths = [
         path for each in named if each for path in ((each,) if isinstance(each, str) else each)
     ]

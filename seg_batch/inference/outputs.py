@@ -28,11 +28,12 @@ from seg_batch.core.run_files import (
     shortened,
 )
 from seg_batch.inference.report import AlsoFacts, Report
-from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.product import also_format_of, digest, prove_place
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -122,6 +123,23 @@ def also_paths(
             raise OutputError(f"--also {name} is {path}, and so is {taken[real]}: name another")
         taken[real] = f"--also {name}"
     return paths
+
+
+def possible(
+    outputs: Outputs, info: SourceInfo, image: ImageSpec, *, everything: bool
+) -> tuple[Outputs, list[str]]:
+    """The outputs without the further products that can't be made of this input, and a line for each of those;
+    OutputError for the first one where ``everything`` has to be made."""
+    made, left_out = [], []
+    for path in outputs.also:
+        try:
+            prove_place(info, path, also_format_of(path, info.kind), image)
+            made.append(path)
+        except OutputError as error:
+            if everything:
+                raise
+            left_out.append(error.message)
+    return replace(outputs, also=tuple(made)), left_out
 
 
 def _also_path(name: str, product: Path, stem: str, many: bool) -> Path:

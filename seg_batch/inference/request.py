@@ -14,10 +14,8 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError, OutputError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
-from seg_batch.core.privacy.silence import quiet_libraries
-from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -25,18 +23,19 @@ from seg_batch.inference.bundles import (
     require_fit,
     require_intact,
 )
+from seg_batch.inference.deidentified.telling import identity_of, what_holds_names, words_of
 from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.on_device.rule import SUMS, in_words, on_host
-from seg_batch.inference.outputs import Outputs, outputs_for
+from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.io.sinks.product import also_format_of, format_of, prove_place
+from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
@@ -46,10 +45,6 @@ from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
-OF_PATIENTS = (
-    "holds the patient's name, the UIDs and the dates of its series, as such files are meant to: it is not "
-    "de-identified"
-)
 OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
 ModelLike = OneModel | Sequence[OneModel] | None
 
@@ -136,8 +131,8 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
     the corners, writes nothing. ``InputError`` for an input that does not fit."""
-    with hushed(request.pseudonym), quiet_libraries(request.pseudonym is not None):
-        return told(_prepared(request))
+    with hushed(request.pseudonym):
+        return _told(_prepared(request))
 
 
 def _prepared(request: Request) -> Prepared[DraftPlan]:
@@ -159,7 +154,14 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
-        outputs, left_out = _outputs(request, view.native.info)
+        made_of = view.native.info
+        stem = request.pseudonym.code if request.pseudonym else ""
+        outputs = outputs_for(
+            made_of, request.output, many=request.many, also=request.also, stem=stem
+        )
+        all_of_it = not request.also_where_possible
+        outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
@@ -175,44 +177,20 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
-def told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
+def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
     """The same with what is said of an input that is not to be known as it may be told."""
     request, info = prepared.request, prepared.info
     if request.pseudonym is None:
         return prepared
-    words = (text for card in prepared.model.cards for text in words_of(card))
-    pseudonym = request.pseudonym.with_public((*prepared.model.names, *words))
-    product = PRODUCTS[format_of(prepared.outputs.product, info.kind)]
-    held = (f"{prepared.outputs.product} {OF_PATIENTS}",) if product.of_format else ()
-    warnings = (*map(pseudonym.told, info.warnings), *held)
+    made = map(str, (prepared.outputs.product, *prepared.outputs.also))
+    pseudonym = request.pseudonym.with_public((*words_of(prepared.model), *made))
+    told = map(pseudonym.told, info.warnings)
     return replace(
         prepared,
         request=replace(request, pseudonym=pseudonym),
-        info=replace(info, warnings=warnings),
+        info=replace(info, warnings=(*told, *what_holds_names(prepared.outputs, info.kind))),
         verdict=Verdict.from_json(pseudonym.told_of(prepared.verdict.to_json())),
     )
-
-
-def words_of(card: ModelCard) -> tuple[str, ...]:
-    """The names that a card gives: of the model, its channels and its classes."""
-    return (card.name, *(card.channel_names or ()), *(each.name for each in card.classes))
-
-
-def _outputs(request: Request, info: SourceInfo) -> tuple[Outputs, list[str]]:
-    """The paths, and a line for each further product that can't be made of this input and is left out.
-    OutputError where nothing may be left out."""
-    stem = request.pseudonym.code if request.pseudonym else ""
-    outputs = outputs_for(info, request.output, many=request.many, also=request.also, stem=stem)
-    possible, left_out = [], []
-    for path in outputs.also:
-        try:
-            prove_place(info, path, also_format_of(path, info.kind), request.image())
-            possible.append(path)
-        except OutputError as error:
-            if not request.also_where_possible:
-                raise
-            left_out.append(error.message)
-    return replace(outputs, attempt=request.attempt, also=tuple(possible)), left_out
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -308,7 +286,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
     ]
     series = {"series": info.series} if info.series else {}
     return {
-        **identity_of(request, info.identity, series),
+        **identity_of(request.pseudonym, info.identity, series),
         "volume": request.volume,
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
@@ -322,16 +300,6 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
         **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
-
-
-def identity_of(
-    request: Request, identity: dict[str, Any], series: dict[str, str]
-) -> dict[str, Any]:
-    """The input as a fingerprint names it: by its digests and its dates, or where it is not to be known by a digest of those
-    with a secret key."""
-    if request.pseudonym is None:
-        return {"input": identity, **series}
-    return {"input": request.pseudonym.sealed([identity, series.get("series", "")])}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from seg_batch.io.pictures import (
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.thumbnail import thumbnail
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 SAMPLED = 96  # the same, of what a window is measured on
@@ -66,11 +66,17 @@ class Plane:
     window: str = ""
 
 
-def open_seen(image: ImageSpec, opened: ExitStack) -> Source:
-    """The image as it is looked at, closed with ``opened``. ``InputError`` for a file too large to be read."""
+def seen(source: Source) -> View:
+    """An open image as it is looked at, which is closed with the view."""
+    return View(source, Axes(SEEN))
+
+
+def open_seen(image: ImageSpec, opened: ExitStack, *, any_size: bool = False) -> Source:
+    """The image as it is looked at, closed with ``opened``. ``InputError`` for a file too large to be read, unless
+    it may have ``any_size`` and take its time."""
     view = opened.enter_context(open_view(image, Axes(SEEN)))
     info = view.file.info
-    if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
+    if not any_size and info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
     return view.native if view.identity else view  # the native source has overviews
@@ -82,9 +88,11 @@ def draw_planes(
     palette: Palette,
     channels: Sequence[str] = (),
     windows: Windows | None = None,
+    longest: int = 0,
 ) -> tuple[Plane, ...]:
     """The planes of an image and its labels, of which one may be missing; both from ``open_seen``. ``channels``: what the
-    model calls them; ``windows``: those to show the image by, else its own."""
+    model calls them; ``windows``: those to show the image by, else its own. ``longest``: voxels per side, by default of a
+    small picture."""
     first = pictured or labelled
     if first is None:
         return ()
@@ -95,11 +103,11 @@ def draw_planes(
     if pictured is not None:
         composite = composite_of(pictured.info, channels)
         shared = (windows or {}).get((composite.words, len(composite.channels)))
-        drawn, words = stretch(_small(pictured, shares), composite, shared)
+        drawn, words = stretch(_small(pictured, shares, longest), composite, shared)
         images, window = [*drawn], ": ".join(filter(None, (composite.words, words)))
     if labelled is not None:
         clear = (0, 0, 0, 0)  # also where there is no label
-        small = _small(labelled, shares)
+        small = _small(labelled, shares, longest)
         maps = [coloured(p.values[..., 0], p.any_valid(), palette, clear) for p in small]
     return tuple(
         _plane(first.info, axis, shares, image, labels, window)

@@ -25,6 +25,7 @@ from tests.support.planted import (
     write_planted_scene,
 )
 
+ALSO = (".csv", ".seg.nrrd", ".mha", ".label", ".ctbl", "{stem}_again.nrrd")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -52,6 +53,8 @@ def test_the_labels_are_the_same_and_nothing_tells_of_the_input(
 ) -> None:
     table, out = tmp_path / "codes.json", tmp_path / "out"
     options: dict[str, Any] = {"model": "probe", "probabilities": True}
+    if not name.endswith(".tif"):
+        options["also"] = ALSO
     plain = seg_batch.predict(source / name, f"{tmp_path / 'in' / 'plain'}/", **options)
     report = seg_batch.predict(source / name, f"{out}/", deidentify=str(table), **options)
     code = report["input"]
@@ -66,6 +69,8 @@ def test_the_labels_are_the_same_and_nothing_tells_of_the_input(
         p.name.removeprefix(NAME).removeprefix("_t1").removeprefix(" CT")
         for p in (tmp_path / "in" / "plain").iterdir()
     )
+    verified = verify_product(product, str(table))
+    assert verified["ok"], verified["lines"]
     again = seg_batch.predict(source / name, f"{out}/", deidentify=str(table), **options)
     assert again["seconds"] == 0.0  # nothing is done twice
 

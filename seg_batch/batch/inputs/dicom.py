@@ -126,6 +126,7 @@ def _specs(place: Place, seen: Survey) -> Iterator[InputSpec]:
         yield replace(
             blank,
             error=f"{place.path}: no DICOM series{called} that could be a volume there{held}: check the path",
+            is_empty=not called,
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.events import Event
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.privacy.words import WITHHELD, Gate
 from seg_batch.core.registry.formats import split
 
@@ -54,7 +55,7 @@ class Teller:
             return type(value)(map(self.told_of, value))
         return value
 
-    def hushed(self, error: Exception) -> Exception:
+    def hushed[E: BaseException](self, error: E) -> E | Exception:
         """The error with what it says as it may be told, and without the errors that led to it. Of the same class, unless
         that has words of its own."""
         error.__cause__ = error.__context__ = None
@@ -93,9 +94,10 @@ class Pseudonym(Teller):
 
 @contextmanager
 def hushed(teller: Teller | None) -> Iterator[None]:
-    """Errors of this block say only what may be told."""
+    """Errors of this block say only what may be told, and libraries print nothing."""
     try:
-        yield
+        with quiet_libraries(teller is not None):
+            yield
     except Exception as error:
         if teller is None:
             raise

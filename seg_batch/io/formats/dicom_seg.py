@@ -37,8 +37,7 @@ def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, l
 def _prove(spec: ProductSpec, name: str) -> list[str]:
     from seg_batch.io.sinks.dicom_seg.origin import origin_of
 
-    origin_of(spec.image, spec.extent, spec.georef, _ENDING)
-    return []
+    return origin_of(spec.image, spec.extent, spec.georef, _ENDING).warnings
 
 
 DICOM_SEG = Format(

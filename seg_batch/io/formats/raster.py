@@ -64,6 +64,14 @@ def _write(
     check_cog(part, spec, again)
 
 
+def _write_picture(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.picture import write_picture
+
+    write_picture(part, spec, read)
+
+
 def _prove(spec: ProductSpec, name: str) -> list[str]:
     from seg_batch.io.sinks.cog.place import place_warnings
 
@@ -82,4 +90,11 @@ COG = ProductFormat(
     begin=_begin,
     write=_write,
     prove=_prove,
+)
+PICTURE = ProductFormat(
+    name="picture",
+    kinds=("raster", "volume"),
+    endings=PNG.endings,
+    write=_write_picture,
+    holds_labels=False,
 )

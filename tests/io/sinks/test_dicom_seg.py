@@ -337,9 +337,15 @@ def test_headers_that_lack_or_break_what_is_copied(tmp_path: Path) -> None:
         path = write(tmp_path / "x.seg.dcm", spec_of(tmp_path / str(n), labels), labels)
         data = pydicom.dcmread(path)
         assert str(data.PatientName) == said.get("PatientName", "Nobody^Made Up")
-    write_series(tmp_path / "none", SHAPE, tags={"FrameOfReferenceUID": None})
-    with pytest.raises(OutputError, match=r"no FrameOfReferenceUID.*nii\.gz"):
-        write(tmp_path / "x.seg.dcm", spec_of(tmp_path / "none", labels), labels)
+    series = write_series(tmp_path / "none", SHAPE, tags={"FrameOfReferenceUID": None})
+    path = write(tmp_path / "x.seg.dcm", spec_of(tmp_path / "none", labels), labels)
+    got, at = by_highdicom(path)
+    expected = centroids(labels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine)
+    np.testing.assert_allclose(centroids(got, at), expected, atol=1e-4)
+    write_series(tmp_path / "one", SHAPE, tags={"StudyInstanceUID": None})
+    spec = spec_of(tmp_path / "one", labels)
+    with pytest.raises(OutputError, match=r"no StudyInstanceUID.*nii\.gz"):
+        write(tmp_path / "x.seg.dcm", spec, labels)
 
 
 @pytest.mark.needs("dciodvfy")

@@ -7,6 +7,7 @@ pixels are put in afterwards.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,27 +63,29 @@ def seg_dataset(
     else:
         values = present[:, None, None, :].astype(np.uint8)
     made_of = (series.key, identity.run, *texts.values())
-    data: Any = Segmentation(
-        source_images=_stand_ins(origin, names),
-        pixel_array=values,
-        segmentation_type="LABELMAP" if labelmap else "BINARY",
-        segment_descriptions=list(descriptions),
-        series_instance_uid=uid_of("series", *made_of),
-        series_number=_NUMBER + max(0, series.facts.number or 0) % 1_000_000,
-        sop_instance_uid=uid_of("instance", *made_of, identity.labels),
-        instance_number=1,
-        manufacturer=_MAKER,
-        manufacturer_model_name=_MAKER,
-        software_versions=package_version(),
-        device_serial_number=_MAKER,
-        content_label="SEGMENTATION",
-        content_description=texts["content"],
-        content_creator_name=f"{_MAKER}^",
-        series_description=texts["series"],
-        transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
-        omit_empty_frames=not labelmap,
-        specific_character_set=_UTF8,
-    )
+    with warnings.catch_warnings():  # of names of patients that are as they are
+        warnings.simplefilter("ignore", UserWarning)
+        data: Any = Segmentation(
+            source_images=_stand_ins(origin, names),
+            pixel_array=values,
+            segmentation_type="LABELMAP" if labelmap else "BINARY",
+            segment_descriptions=list(descriptions),
+            series_instance_uid=uid_of("series", *made_of),
+            series_number=_NUMBER + max(0, series.facts.number or 0) % 1_000_000,
+            sop_instance_uid=uid_of("instance", *made_of, identity.labels),
+            instance_number=1,
+            manufacturer=_MAKER,
+            manufacturer_model_name=_MAKER,
+            software_versions=package_version(),
+            device_serial_number=_MAKER,
+            content_label="SEGMENTATION",
+            content_description=texts["content"],
+            content_creator_name=f"{_MAKER}^",
+            series_description=texts["series"],
+            transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
+            omit_empty_frames=not labelmap,
+            specific_character_set=_UTF8,
+        )
     data.SegmentsOverlap = "NO"
     data.Rows, data.Columns = origin.extent[1:]
     del data.PixelData
@@ -100,7 +103,7 @@ def _stand_ins(origin: Origin, names: list[str]) -> list[Dataset]:
         data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, name
         data.StudyInstanceUID = series.facts.study_uid
         data.SeriesInstanceUID = series.facts.uid
-        data.FrameOfReferenceUID = series.facts.frame_of_reference
+        data.FrameOfReferenceUID = origin.frame_of_reference
         data.Modality, data.Rows, data.Columns = series.facts.modality, 1, 1
         data.ImagePositionPatient = _texts(each.position)
         data.ImageOrientationPatient = _texts(series.slices[0].orientation)

@@ -15,6 +15,7 @@ from seg_batch.core.georef import Georef, georef_differences
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.tree import tree_at
+from seg_batch.io.sinks.dicom_seg.texts import uid_of
 from seg_batch.io.sources.formats.dicom.source import DicomSource, open_dicom
 from seg_batch.io.sources.views.open_view import ImageSpec
 
@@ -30,6 +31,18 @@ class Origin:
     series: Series
     extent: Shape
     georef: Georef
+
+    @property
+    def frame_of_reference(self) -> str:
+        """The series' own; where it names none, one for all that is made of it: readers place nothing without."""
+        facts = self.series.facts
+        return facts.frame_of_reference or uid_of("frame of reference", facts.uid)
+
+    @property
+    def warnings(self) -> list[str]:
+        if self.series.facts.frame_of_reference:
+            return []
+        return ["the headers name no frame of reference; what refers to them gets one of its own"]
 
     def first_header(self) -> Dataset:
         """All but the pixels of the first slice's file."""
@@ -63,7 +76,6 @@ def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: st
 def _lacking(series: Series) -> str:
     facts = series.facts
     needed = {
-        "FrameOfReferenceUID": facts.frame_of_reference,
         "StudyInstanceUID": facts.study_uid,
         "SeriesInstanceUID": facts.uid,
         "SOPClassUID": facts.sop_class,
