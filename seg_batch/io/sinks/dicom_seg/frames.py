@@ -58,11 +58,12 @@ def _put_item(file: BinaryIO, data: bytes) -> None:
 
 
 def _rle(plane: np.ndarray) -> bytes:
-    """By one library, so that bytes are always the same."""
+    """By one library for planes of one shape, so that bytes are always the same. GDCM ends the process where their number
+    of pixels is odd; pydicom takes ten times as long."""
     bits = 8 * plane.itemsize
     return RLELosslessEncoder.encode(
         np.ascontiguousarray(plane),
-        encoding_plugin="gdcm",
+        encoding_plugin="pydicom" if plane.size % 2 else "gdcm",
         rows=plane.shape[0],
         columns=plane.shape[1],
         number_of_frames=1,
