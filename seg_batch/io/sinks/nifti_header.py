@@ -26,7 +26,7 @@ from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
 LARGEST_NIFTI1_AXIS = 32767
 INTENT_LABEL = 1002
-COMMENT, CARET = 6, 30  # codes of extensions
+COMMENT, NAMES = 6, 0  # codes of extensions; TotalSegmentator has that of names as 0
 _FLOAT32 = 1e-6  # NIfTI-1 stores its matrices in float32
 _PLACE = [
     "qform_code",
@@ -52,7 +52,7 @@ def header_bytes(spec: ProductSpec) -> bytes:
     text = json.dumps({**spec.tags, "classes": classes}).encode()
     extensions = _extension(COMMENT, text)
     if not spec.is_probabilities:
-        extensions = _extension(CARET, label_table(spec), b" ") + extensions
+        extensions = _extension(NAMES, label_table(spec), b" ") + extensions
     header["vox_offset"] = header.sizeof_hdr + 4 + len(extensions)
     return bytes(header.binaryblock + b"\x01\0\0\0" + extensions)
 
@@ -63,8 +63,7 @@ def _extension(code: int, content: bytes, filled: bytes = b"\0") -> bytes:
 
 
 def label_table(spec: ProductSpec) -> bytes:
-    """The label table of Caret and Connectome Workbench, which TotalSegmentator writes too and reads from the first
-    extension. A name in CDATA ends at ``]]>``, which is parted."""
+    """The label table that TotalSegmentator writes, in the XML of Caret, and reads from the first extension. A name in CDATA ends at ``]]>``, which is parted."""
     background = 0 if spec.card is None else spec.card.background
     rows = []
     for c in spec.classes:
