@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
@@ -177,13 +178,22 @@ def _info(
         warnings=warnings,
         facts={
             **_facts(series, georef, volumes),
-            "block_bytes": plane * (_HELD * dtype.itemsize + _COPIES * _EIGHT),
+            "block_bytes": plane * (_HELD * dtype.itemsize + _COPIES * _EIGHT) + _inflated(series),
             "staged_bytes": plane * dtype.itemsize * len(series.slices),
         },
         scale=None if numbers.scale is None else (numbers.scale,),
         offset=None if numbers.offset is None else (numbers.offset,),
         series=series.key,
     )
+
+
+def _inflated(series: Series) -> int:
+    """Bytes of a deflated file, which is held whole while its frames are read, in pieces and joined."""
+    first = series.slices[0]
+    if series.facts.transfer_syntax != DeflatedExplicitVRLittleEndian:
+        return 0
+    frames = 1 if first.frame is None else max((one.frame or 0) + 1 for one in series.slices)
+    return 2 * frames * first.rows * first.columns * first.format.bits_allocated // 8
 
 
 def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, Any]:
