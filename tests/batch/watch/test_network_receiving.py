@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -272,7 +273,7 @@ def test_an_instance_beyond_the_limit_is_cut_off(hot: Path, tmp_path: Path) -> N
     assert len(received(hot)) == 3
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_thousand_silent_connections_leave_room_for_one_that_speaks(
     hot: Path, tmp_path: Path
 ) -> None:
@@ -341,8 +342,6 @@ with listening(hot) as scp:
 """
     (tmp_path / "disk").mkdir()
     (tmp_path / "try.py").write_text(script)
-    import sys
-
     mount = f"mount -t tmpfs -o size=500k none {tmp_path / 'disk'}"
     inside = f"{mount} && {sys.executable} {tmp_path / 'try.py'}"
     ran = subprocess.run(["unshare", "-rm", "sh", "-c", inside], capture_output=True, text=True)

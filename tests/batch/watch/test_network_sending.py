@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from seg_batch.batch.watch.outbox import Outbox
 from seg_batch.config.workflow.dicom_addresses import (
@@ -192,7 +194,9 @@ def test_a_place_that_is_none_is_refused(text: str) -> None:
 
 
 @pytest.mark.needs("dcmtk")
-def test_storescp_of_dcmtk_takes_it(tmp_path: Path, product: Path) -> None:
+def test_storescp_of_dcmtk_takes_it_and_what_is_compressed_uncompressed(tmp_path: Path) -> None:
+    write_series(tmp_path / "made", SHAPE, syntax=RLELossless)
+    product = tmp_path / "made" / "0000"
     port, folder = free_port(), tmp_path / "pacs"
     folder.mkdir()
     server = subprocess.Popen(["storescp", "-od", folder, str(port)])
@@ -203,8 +207,10 @@ def test_storescp_of_dcmtk_takes_it(tmp_path: Path, product: Path) -> None:
     finally:
         server.kill()
         server.wait()
-    (there,) = folder.iterdir()
-    assert sop_uid_of(there) == sop_uid_of(product)
+    (there,) = map(pydicom.dcmread, folder.iterdir())
+    assert there.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert there.SOPInstanceUID == sop_uid_of(product)
+    assert np.array_equal(there.pixel_array, pydicom.dcmread(product).pixel_array)
 
 
 @contextmanager
