@@ -95,7 +95,9 @@ def _c_store(path: Path, to: DicomAddress, sender: Sender) -> None:
     _require_taken(status)
 
 
-def _associated(to: DicomAddress, sender: Sender, contexts: list[tuple[UID, list[str | UID]]]) -> Any:
+def _associated(
+    to: DicomAddress, sender: Sender, contexts: list[tuple[UID, list[str | UID]]]
+) -> Any:
     entity = ApplicationEntity(sender.title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
     entity.connection_timeout = _CONNECT_S
