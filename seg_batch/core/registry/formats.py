@@ -104,6 +104,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
+        "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
     }
 )
 _LISTED = ("volume", "raster", "")

@@ -19,8 +19,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.io.dicom.reading import by_simpleitk, read
 from tests.support.dicom_files import AXIAL, CORONAL, SAGITTAL, addresses, oblique, write_series
+from tests.support.dicom_reading import by_simpleitk, read
 
 SHAPE = (4, 16, 17)
 SYNTAXES = [

@@ -25,8 +25,8 @@ from seg_batch.core.errors import InputError, ReadError
 from seg_batch.io.dicom.one_file import part10
 from seg_batch.io.dicom.survey import survey
 from seg_batch.io.sources import open_source
-from tests.io.dicom.reading import read
 from tests.support.dicom_files import addresses, write_enhanced, write_series
+from tests.support.dicom_reading import read
 
 SYNTAXES = [
     ExplicitVRLittleEndian,

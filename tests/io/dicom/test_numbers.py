@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.io.dicom.reading import by_simpleitk, read
 from tests.support.dicom_files import addresses, item, write_series
+from tests.support.dicom_reading import by_simpleitk, read
 
 SHAPE = (4, 6, 7)
 

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import HTJ2KLossless, JPEGLSLossless
 
 from seg_batch.core.errors import InputError
-from tests.io.dicom.reading import read
+from seg_batch.inference.bundles import installed_bundles, mismatch
+from seg_batch.io.sources import open_source
 from tests.support.dicom_files import oblique, write_series
+from tests.support.dicom_reading import read
 
 DATA = Path(os.environ.get("SEGBATCH_DATA", "")) / "dicom2nifti_series"
 
@@ -66,6 +69,10 @@ BAD: Mapping[str, tuple[Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
     "long_cosines": (all_with(ImageOrientationPatient=[1, 0, 0, 0, 2, 0]), ("orientation is",)),
     "no_cosines": (all_with(ImageOrientationPatient=[0] * 6), ("orientation is",)),
     "no_slope": (all_with(RescaleSlope=0), ("rescale slope is 0",)),
+    "mosaic": (
+        all_with(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]),
+        ("a mosaic", "side by side"),
+    ),
     "palette": (all_with(PhotometricInterpretation="PALETTE COLOR"), ("colour",)),
     "bits": (all_with(BitsStored=12, HighBit=20), ("contradict",)),
     "signed": (one_with(2, PixelRepresentation=1), ("mixed kind", "0002")),
@@ -143,3 +150,24 @@ def test_files_that_came_twice(tmp_path: Path) -> None:
 def test_real_series(name: str, word: str) -> None:
     if DATA.is_dir():
         assert word in refusal(DATA / name)
+
+
+def test_a_transfer_syntax_without_a_decoder_is_named(tmp_path: Path) -> None:
+    """Before any pixel is read."""
+    write_series(tmp_path / "s", (3, 16, 17), syntax=JPEGLSLossless)
+    for file in (tmp_path / "s").iterdir():
+        data = dcmread(file)
+        data.file_meta.TransferSyntaxUID = HTJ2KLossless
+        data.save_as(file)
+    with pytest.raises(InputError, match="which no decoder here takes"):
+        open_source(tmp_path / "s")
+
+
+def test_a_model_of_volumes_does_not_take_a_single_slice(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", (2, 16, 17), only=[0])
+    card = installed_bundles()[0].card.model_copy(
+        update={"kind": "volume", "rank": 3, "channels": None}
+    )
+    info, _ = read(tmp_path / "s", series="3")
+    assert "single slice" in (mismatch(card, info) or "")
+    assert mismatch(card.model_copy(update={"rank": 2}), info) is None

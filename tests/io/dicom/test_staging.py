@@ -14,8 +14,8 @@ from seg_batch.core.errors import DiskFullError, InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source, stage
 from seg_batch.io.sources.protocol import SeveralVolumesError
-from tests.io.dicom.reading import read
 from tests.support.dicom_files import addresses, write_enhanced, write_series
+from tests.support.dicom_reading import read
 
 SHAPE = (6, 9, 8)
 

@@ -10,8 +10,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.protocol import SeveralVolumesError
-from tests.io.dicom.reading import read
 from tests.support.dicom_files import SAGITTAL, addresses, write_enhanced, write_series
+from tests.support.dicom_reading import read
 
 SHAPE = (6, 6, 7)
 
