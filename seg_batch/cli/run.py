@@ -39,9 +39,9 @@ def run(
 
     workflow, profile = read(file, settings or ()), profiling.profile
     workflow = workflow if pictures else workflow.without_pictures()
-    if workflow.dicom is not None:
+    if workflow.pacs is not None:
         raise PlanError(
-            f"{file} has the key dicom, and what comes over a network has no end: use segbatch watch FOLDER --workflow"
+            f"{file} has the key pacs, and what comes over a network has no end: use segbatch watch FOLDER --workflow"
         )
     if profile and (dry_run or workflow.steps):
         what = "a dry run predicts nothing" if dry_run else "the workflow has steps"

@@ -100,7 +100,7 @@ def watch(
     chosen = chosen if pictures else chosen.without_pictures()
     network = {"listen": listen_dicom, "allow": allow, "send_to": send_to, "tls": dicom_tls}
     chosen = with_network(chosen, {**network, "plain": dicom_plain})
-    if marker is not None and chosen.dicom and chosen.dicom.listen:
+    if marker is not None and chosen.pacs and chosen.pacs.listen:
         raise PlanError(
             "--marker waits for files that declare series complete, and those that are received have none: leave it out"
         )

@@ -10,7 +10,7 @@ from ssl import SSLContext
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.outbox import Outbox
 from seg_batch.batch.watch.series_arrivals import SeriesArrivals
-from seg_batch.config.workflow.network import DicomSettings
+from seg_batch.config.workflow.pacs import PacsSettings
 from seg_batch.core.errors import ClusterError
 from seg_batch.core.units import parse_bytes
 from seg_batch.executors.cluster.certificates import require_sound
@@ -22,7 +22,7 @@ from seg_batch.io.dicom.network.tls import client_context, server_context, web_c
 _LISTENS, _CALLS = "scheduler", "client"  # roles of a set of certificates
 
 
-def open_outbox(settings: DicomSettings | None, folder: Path, say: Callable[[str], None]) -> Outbox:
+def open_outbox(settings: PacsSettings | None, folder: Path, say: Callable[[str], None]) -> Outbox:
     """The outbox of a watch with this folder."""
     if settings is None:
         return Outbox(folder, (), Sender().send, say)
@@ -35,7 +35,7 @@ def open_outbox(settings: DicomSettings | None, folder: Path, say: Callable[[str
 
 @contextmanager
 def receiving(
-    archive: Archive, settings: DicomSettings | None, say: Callable[[str], None]
+    archive: Archive, settings: PacsSettings | None, say: Callable[[str], None]
 ) -> Iterator[StorageSCP | None]:
     """Receive series into the hot folder meanwhile, where that is asked for."""
     if settings is None or settings.address is None:

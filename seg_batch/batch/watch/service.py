@@ -59,8 +59,8 @@ class Service:
         if outputs.deidentify is None:
             return None
         public = [os.path.abspath(outputs.folder), outputs.folder, *(self.workflow.model or ())]
-        if (dicom := self.workflow.dicom) is not None:
-            public += [str(dicom.address), *map(str, dicom.places)]
+        if (pacs := self.workflow.pacs) is not None:
+            public += [str(pacs.address), *map(str, pacs.places)]
         return pseudonyms(outputs.deidentify, [SourceOf.at([str(self.archive.folder)])], public)[0]
 
     def told(self, text: str) -> str:
@@ -128,7 +128,7 @@ def _served(service: Service, callback: Callback, say: Callable[[str], None]) ->
             log.write("warning", "watch", text)
             say(text)
 
-        outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
+        outbox = enter(open_outbox(service.workflow.pacs, service.run, noted))
         if line := taken_over_line(lease):
             noted(line)
         arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS, service.codes)))
@@ -161,7 +161,7 @@ def _served(service: Service, callback: Callback, say: Callable[[str], None]) ->
             service.archive, service.rules, waves, arrival_log, callback, noted, on_idle, outbox.add
         )
         log.write("info", "begun", f"watching {service.called}")
-        with receiving(service.archive, service.workflow.dicom, noted):
+        with receiving(service.archive, service.workflow.pacs, noted):
             status = watch.run(stop.asked)
         outbox.drain(stop.asked)
         if outbox.unsent:

@@ -13,8 +13,8 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.fields import Count, Post, as_list
-from seg_batch.config.workflow.network import DicomSettings
 from seg_batch.config.workflow.option_keys import options_of
+from seg_batch.config.workflow.pacs import PacsSettings
 from seg_batch.config.workflow.parts import (
     InputSettings,
     LimitSettings,
@@ -48,6 +48,7 @@ CAME_LATER: dict[str, Any] = {
     "patch": "auto",
     "series": None,
     "dicom": [],
+    "pacs": None,
     "deidentify": None,
     "pictures": True,
     "also": [],
@@ -84,7 +85,7 @@ class Workflow(CheckedValue):
     limits: LimitSettings = LimitSettings()
     on_failure: OnFailure = OnFailure()
     on_finish: tuple[Command, ...] = ()
-    dicom: DicomSettings | None = None
+    pacs: PacsSettings | None = None
     steps: tuple[Step, ...] = ()
 
     @property
@@ -127,7 +128,7 @@ class Workflow(CheckedValue):
     @model_validator(mode="after")
     def _one_or_several_steps(self) -> Self:
         if not self.steps:
-            if self.inputs is None and self.dicom is None:
+            if self.inputs is None and self.pacs is None:
                 raise ValueError("there is nothing to do: give inputs, or steps")
             return self
         fields = type(self).model_fields  # JSON of a workflow holds all keys, at their defaults
@@ -141,19 +142,19 @@ class Workflow(CheckedValue):
 
 
 def with_network(workflow: Workflow, said: dict[str, Any]) -> Workflow:
-    """The workflow with those keys of ``dicom`` that options say; PlanError where they contradict one another."""
+    """The workflow with those keys of ``pacs`` that options say; PlanError where they contradict one another."""
     said = {key: value for key, value in said.items() if value}
     if not said:
         return workflow
     if "tls" in said:
         said["tls"] = os.path.abspath(said["tls"])
-    before = workflow.dicom.model_dump(exclude_defaults=True) if workflow.dicom else {}
+    before = workflow.pacs.model_dump(exclude_defaults=True) if workflow.pacs else {}
     try:
-        network = DicomSettings.model_validate({**before, **said})
+        network = PacsSettings.model_validate({**before, **said})
     except ValidationError as error:
-        text = first_problem(error, "DICOM", DicomSettings).replace(": Value error, ", ": ")
+        text = first_problem(error, "DICOM", PacsSettings).replace(": Value error, ", ": ")
         raise PlanError(text) from None
-    return workflow.model_copy(update={"dicom": network})
+    return workflow.model_copy(update={"pacs": network})
 
 
 def _as_before(plain: Any) -> Any:
@@ -175,6 +176,6 @@ def _without_later(plain: Any) -> Any:
         return {
             key: _without_later(value)
             for key, value in plain.items()
-            if key not in CAME_LATER or value not in (CAME_LATER[key], None)
+            if key not in CAME_LATER or value != CAME_LATER[key]
         }
     return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

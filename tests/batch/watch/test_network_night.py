@@ -111,7 +111,7 @@ def test_what_can_not_be_sent_tonight_is_sent_after_the_next_start(tmp_path: Pat
     write_series(hot / "ct", SHAPE)
     flow = tmp_path / "night.yaml"
     flow.write_text(
-        f"dicom: {{send_to: 'SEG@127.0.0.1:{port}'}}\nmodel: probe\ncluster: inline\n"
+        f"pacs: {{send_to: 'SEG@127.0.0.1:{port}'}}\nmodel: probe\ncluster: inline\n"
         "outputs: {folder: out, formats: {volume: seg.dcm}}\n"
     )
     words = ("watch", hot, "--workflow", flow, "--settle", "0.2", "--every", "0.1", "--once")

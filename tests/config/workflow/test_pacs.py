@@ -1,4 +1,4 @@
-"""The key ``dicom`` of a workflow: what is safe, and what contradicts itself."""
+"""The key ``pacs`` of a workflow: what is safe, and what contradicts itself."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FLOW = Workflow.model_validate({"name": "night", "inputs": "in", "outputs": "out
 
 def test_the_shipped_night_reads_with_the_places_of_the_environment() -> None:
     flow = read(ROOT / "workflows" / "pacs_night.yaml", env={"SEND_TO": "PACS@[::1]:104"})
-    assert flow.dicom is not None
-    assert str(flow.dicom.address) == "SEGBATCH@127.0.0.1:11112"
-    assert [str(place) for place in flow.dicom.places] == ["PACS@[::1]:104"]
-    assert [one.title for one in flow.dicom.allowed] == ["ORTHANC"]
+    assert flow.pacs is not None
+    assert str(flow.pacs.address) == "SEGBATCH@127.0.0.1:11112"
+    assert [str(place) for place in flow.pacs.places] == ["PACS@[::1]:104"]
+    assert [one.title for one in flow.pacs.allowed] == ["ORTHANC"]
     assert flow.inputs is None
 
 
 def test_a_run_begun_before_goes_on_and_the_network_makes_no_other_product() -> None:
-    assert "dicom" not in FLOW.to_json()
+    assert "pacs" not in FLOW.to_json()
     told = with_network(FLOW, {"listen": "SEG@:11112", "allow": None, "tls": None, "plain": False})
     assert told.sha256 == FLOW.sha256
     assert with_network(FLOW, {"listen": None, "plain": False}) is FLOW
@@ -53,12 +53,12 @@ def test_what_is_not_safe_is_refused_in_one_line(said: dict[str, Any], words: st
 
 def test_a_network_that_is_trusted_is_said_to_be() -> None:
     flow = with_network(FLOW, {"listen": "SEG@0.0.0.0:11112", "plain": True})
-    assert flow.dicom is not None
-    assert flow.dicom.plain
+    assert flow.pacs is not None
+    assert flow.pacs.plain
 
 
 def test_a_fault_in_a_file_comes_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "night.yaml"
-    path.write_text("outputs: out\ndicom:\n  listn: SEG@:1\n")
+    path.write_text("outputs: out\npacs:\n  listn: SEG@:1\n")
     with pytest.raises(WorkflowError, match=r"night.yaml:3:3.*listen"):
         read(path)

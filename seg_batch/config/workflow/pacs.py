@@ -1,4 +1,4 @@
-"""The key ``dicom`` of a workflow: what ``watch`` receives over the network, and where it sends its products."""
+"""The key ``pacs`` of a workflow: what ``watch`` receives over the network, and where it sends its products."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReceiveSettings(CheckedValue):
     hour: Size = "1TiB"
 
 
-class DicomSettings(CheckedValue):
+class PacsSettings(CheckedValue):
     """``listen``: ``AE@HOST:PORT``, without a host this machine alone; ``allow``: who may send, ``AE``, ``AE@ADDRESS`` or
     ``*@ADDRESS``, none: all who can connect; ``send_to``: places of products that are DICOM, ``AE@HOST:PORT`` or the
     address of a DICOMweb server; ``tls``: the folder of certificates; ``plain``: no certificates, though other machines
