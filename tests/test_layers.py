@@ -43,7 +43,7 @@ INSIDE: dict[str, list[str]] = {
         "geometry units files registry kernels spells",
         "events",
         "taper georef normalise callbacks versions resample",
-        "statistics",
+        "statistics privacy",
     ],
     "config": [
         "options yaml_source common_names colours grid_options",

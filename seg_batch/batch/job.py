@@ -29,9 +29,7 @@ from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
 
-MOST_NAMED = (
-    2000  # paths that are looked for in messages of a run; other words are withheld as everywhere
-)
+MOST_NAMED = 500  # paths that messages of a whole run are searched for
 MOST_LED = 32  # large inputs that are coordinated at once, at most
 FEWEST_LED = 2  # at least: one is read or written while the other computes
 
@@ -127,7 +125,10 @@ def teller_of(workflow: Workflow) -> Teller | None:
     if workflow.outputs.deidentify is None:
         return None
     inputs = workflow.inputs
-    named = (inputs.paths, inputs.stack, inputs.manifest, inputs.list) if inputs else ()
+    named: tuple[Any, ...] = ()
+    if inputs:
+        cases = [path for case in inputs.cases for path in case.image]
+        named = (inputs.paths, inputs.dicom, inputs.stack, inputs.manifest, inputs.list, cases)
     paths = [
         path for each in named if each for path in ((each,) if isinstance(each, str) else each)
     ]

@@ -57,8 +57,9 @@ def run_unattended(
     with ExitStack() as held, quiet_libraries(hides):
         try:
             job = _settled(workflow, overwrite, say)
+            say_told = say
             if (teller := job.teller) is not None:
-                after.say = say = told_lines(teller, say)
+                after.say = say_told = told_lines(teller, say)
                 held.enter_context(hushed(teller))
             profile_of = held.enter_context(profiled(profile, say, job.requests))
             job = job.profiled() if profile_of else job
@@ -68,7 +69,7 @@ def run_unattended(
             outcome = run_job(
                 job,
                 Callbacks(callback, LogWriter(log), profile_of),
-                say=say,
+                say=say_told,
                 opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
             )
         except StoreError:  # the folder and the report in it belong to another workflow

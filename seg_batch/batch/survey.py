@@ -24,7 +24,19 @@ from seg_batch.inference.request import Request, prepare
 
 LOOKS = 3  # retries of an input after a transient error of the disk
 # Facts that are made of the plan and the model; ``warnings`` and ``fit`` have passed the gate before.
-TOLD_ANYWAY = ("kind", "time", "output", "of", "model", "engine", "precision", "warnings", "fit")
+TOLD_ANYWAY = (
+    "kind",
+    "time",
+    "output",
+    "of",
+    "model",
+    "engine",
+    "precision",
+    "warnings",
+    "fit",
+    "also",
+)
+OF_GEOMETRY = ("slices", "spacing_mm", "tilt_deg", "modality")  # of what people know a volume by
 TOGETHER = 8  # inputs per task: to inspect one takes some milliseconds, as does to submit a task
 
 
@@ -51,6 +63,7 @@ def told_facts(facts: InputFacts, request: Request) -> InputFacts:
     if (hidden := request.pseudonym) is None:
         return facts
     told = {key: v if key in TOLD_ANYWAY else hidden.told_of(v) for key, v in facts.items()}
+    told["image"] = {key: v for key, v in facts.get("image", {}).items() if key in OF_GEOMETRY}
     return cast(InputFacts, told)
 
 

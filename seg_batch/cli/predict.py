@@ -41,7 +41,7 @@ def requests(
     fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
     if (table := fields.pop("deidentify")) is None:
         return [Request(input=image, **fields) for image in images]
-    from seg_batch.inference.deidentify import pseudonyms_for
+    from seg_batch.inference.deidentified.codes import pseudonyms_for
 
     codes = pseudonyms_for(table, images, arguments.output, arguments, is_dry=is_dry)
     made = zip(images, codes, strict=True)

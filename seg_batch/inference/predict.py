@@ -11,7 +11,6 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -32,17 +31,12 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.privacy.pseudonym import Telling, hushed
-from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.deidentify import (
-    known_as,
-    leaving_no_copy,
-    one_pseudonym,
-    told_report,
-)
+from seg_batch.inference.deidentified.codes import one_pseudonym
+from seg_batch.inference.deidentified.telling import known_as, leaving_no_copy, told_report
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.measuring.profile import profiled
@@ -85,9 +79,8 @@ def predict_one(
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
-    hidden = request.pseudonym
-    callback = Callbacks(Telling(hidden, Callbacks(callback)) if hidden else callback)
-    with recorded(request.profile) as spells, hushed(hidden), quiet_libraries(hidden is not None):
+    callback = Callbacks(callback)
+    with recorded(request.profile) as spells, hushed(request.pseudonym):
         try:
             return _predicted(request, callback, pool, stop)
         finally:
@@ -102,12 +95,13 @@ def _predicted(
     start = time.perf_counter()
     with spell("plan"):
         draft = prepare(request)
-    outputs = draft.outputs
+    outputs, hidden = draft.outputs, draft.request.pseudonym
+    callback = Telling(hidden, callback) if hidden else callback
     report = read_report(outputs)
     check_destination(draft, report)
     check_also(draft, report)
     require_disk(draft, report)
-    with leaving_nothing_behind(outputs), leaving_no_copy(draft):
+    with leaving_nothing_behind(outputs), leaving_no_copy(hidden, draft.info, outputs):
         normaliser, staged, limits = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
         if (earlier := finished_report(prepared, report)) is not None:
@@ -206,7 +200,7 @@ def _run(
         products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
-        known_as(prepared),
+        known_as(prepared.info, prepared.request.pseudonym, plan.fingerprint["input"]),
         prepared.model,
         prepared.verdict,
         plan,
@@ -252,8 +246,6 @@ def _predict_blocks(
         ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
-            if job.pseudonym is not None and outcome.error is not None:
-                outcome = replace(outcome, error=job.pseudonym.hushed(outcome.error))
             if outcome.result:
                 add(outcome.result.pop("spells", ()), outcome.item.name)
             run.add(outcome)

@@ -16,8 +16,6 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
-from seg_batch.core.privacy.silence import quiet_libraries
-from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -25,6 +23,7 @@ from seg_batch.inference.bundles import (
     require_fit,
     require_intact,
 )
+from seg_batch.inference.deidentified.telling import identity_of, what_holds_names, words_of
 from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
@@ -46,10 +45,6 @@ from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
-OF_PATIENTS = (
-    "holds the patient's name, the UIDs and the dates of its series, as such files are meant to: it is not "
-    "de-identified"
-)
 OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
 ModelLike = OneModel | Sequence[OneModel] | None
 
@@ -136,8 +131,8 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
     the corners, writes nothing. ``InputError`` for an input that does not fit."""
-    with hushed(request.pseudonym), quiet_libraries(request.pseudonym is not None):
-        return told(_prepared(request))
+    with hushed(request.pseudonym):
+        return _told(_prepared(request))
 
 
 def _prepared(request: Request) -> Prepared[DraftPlan]:
@@ -182,27 +177,20 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
-def told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
+def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
     """The same with what is said of an input that is not to be known as it may be told."""
     request, info = prepared.request, prepared.info
     if request.pseudonym is None:
         return prepared
-    words = (text for card in prepared.model.cards for text in words_of(card))
-    pseudonym = request.pseudonym.with_public((*prepared.model.names, *words))
-    product = PRODUCTS[format_of(prepared.outputs.product, info.kind)]
-    held = (f"{prepared.outputs.product} {OF_PATIENTS}",) if product.of_format else ()
-    warnings = (*map(pseudonym.told, info.warnings), *held)
+    made = map(str, (prepared.outputs.product, *prepared.outputs.also))
+    pseudonym = request.pseudonym.with_public((*words_of(prepared.model), *made))
+    told = map(pseudonym.told, info.warnings)
     return replace(
         prepared,
         request=replace(request, pseudonym=pseudonym),
-        info=replace(info, warnings=warnings),
+        info=replace(info, warnings=(*told, *what_holds_names(prepared.outputs, info.kind))),
         verdict=Verdict.from_json(pseudonym.told_of(prepared.verdict.to_json())),
     )
-
-
-def words_of(card: ModelCard) -> tuple[str, ...]:
-    """The names that a card gives: of the model, its channels and its classes."""
-    return (card.name, *(card.channel_names or ()), *(each.name for each in card.classes))
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -298,7 +286,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
     ]
     series = {"series": info.series} if info.series else {}
     return {
-        **identity_of(request, info.identity, series),
+        **identity_of(request.pseudonym, info.identity, series),
         "volume": request.volume,
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
@@ -312,16 +300,6 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
         **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
-
-
-def identity_of(
-    request: Request, identity: dict[str, Any], series: dict[str, str]
-) -> dict[str, Any]:
-    """The input as a fingerprint names it: by its digests and its dates, or where it is not to be known by a digest of those
-    with a secret key."""
-    if request.pseudonym is None:
-        return {"input": identity, **series}
-    return {"input": request.pseudonym.sealed([identity, series.get("series", "")])}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
 from seg_batch.core.privacy.pseudonym import hushed
 from seg_batch.inference.bundles import installed_bundles
-from seg_batch.inference.deidentify import source_of
+from seg_batch.inference.deidentified.codes import source_of
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.products.also import also_files

@@ -21,7 +21,6 @@ from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
-from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import PROBE, Model
@@ -298,7 +297,7 @@ def close_job(keep: int = 0) -> None:
 def run_block(job: BlockJob, block: Block) -> Receipt:
     """The task: one block of one job, in any process, once its memory fits there."""
     hidden = job.pseudonym
-    with recorded(job.profile) as spells, hushed(hidden), quiet_libraries(hidden is not None):
+    with recorded(job.profile) as spells, hushed(hidden):
         receipt = _run_block(job, block)
     if hidden is not None:
         receipt = cast(Receipt, told_receipt(hidden, receipt))

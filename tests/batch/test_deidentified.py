@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from seg_batch.core.run_files import JOURNAL, PAGE, SET_ASIDE
 from seg_batch.inference import predict as coordinator
 from tests.support.planted import (
     NAME,
+    UIDS,
     leaks,
     write_planted_dicom,
     write_planted_nifti,
@@ -32,12 +30,15 @@ from tests.support.planted import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-STATUSES = ["complete", "complete", "failed", "partial", "refused", "refused"]
+STATUSES = ["complete", "complete", "complete", "failed", "partial", "refused", "refused"]
 
 
 def write_inbox(folder: Path) -> None:
     """Images that are done, one that is partial, two that are refused, and one on which the work breaks down."""
     write_planted_nifti(folder / NAME / f"{NAME}_good.nii.gz")
+    write_planted_dicom(folder / "archive" / f"{NAME} CT")
+    write_planted_dicom(folder / "archive" / f"{NAME} scout", only=[0], uid=UIDS[0])
+    (folder / "archive" / f"{NAME}.txt").write_text(NAME)
     write_planted_nifti(folder / NAME / f"{NAME}_plain.nii")
     write_planted_nifti(folder / NAME / f"{NAME}_fault.nii.gz", (12, 11, 9))
     write_planted_scene(folder / NAME / f"{NAME}_torn.tif", damage=True)
@@ -60,7 +61,10 @@ def workflow(tmp_path: Path, **changes: Any) -> Workflow:
     }
     whole = {
         "name": "night",
-        "inputs": [f"{tmp_path}/in/**/*.nii*", f"{tmp_path}/in/**/*.tif"],
+        "inputs": {
+            "paths": [f"{tmp_path}/in/**/*.nii*", f"{tmp_path}/in/**/*.tif"],
+            "dicom": [f"{tmp_path}/in/archive"],
+        },
         "model": "probe",
         "outputs": {**outputs, **changes.pop("outputs", {})},
         "on_failure": {"retries": 0},
@@ -82,30 +86,26 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "post_process", post_process)
 
 
-@pytest.fixture
-def said() -> Iterator[io.StringIO]:
-    both = io.StringIO()
-    with redirect_stdout(both), redirect_stderr(both):
-        yield both
-
-
 def test_nothing_of_a_night_tells_of_its_inputs(
-    inbox: Path, tmp_path: Path, broken: None, said: io.StringIO
+    inbox: Path, tmp_path: Path, broken: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     chosen = workflow(tmp_path)
     results = []
     for _ in range(2):  # the second time goes on
         with RunTable(False, last_line=False) as table:
             results.append(run_unattended(chosen, table, table.say, write))
+    said = "".join(capfd.readouterr())
     run = Path(chosen.run_folder)
     table = read_table(tmp_path / "codes.json")
     records = fold(Journal.read(run / JOURNAL)).inputs
     assert sorted(record.status for record in records.values()) == STATUSES
     sources = {table.source(key).files[0] for key in records}  # type: ignore[union-attr]
-    assert sources == {str(path) for path in inbox.rglob("*.*")}
-    assert results[1]["resumed"] == 2
+    images = {*inbox.rglob("*.nii*"), *inbox.rglob("*.tif"), inbox / "archive" / f"{NAME} CT"}
+    assert sources == set(map(str, images))
+    assert results[1]["resumed"] == 3
+    assert said.count("left out: ") == 4
     mine = (inbox, tmp_path / "codes.json", tmp_path / ".codes.json.lock")
-    assert leaks(tmp_path, mine, said.getvalue(), json.dumps(results)) == []
+    assert leaks(tmp_path, mine, said, json.dumps(results)) == []
     page = (run / PAGE).read_text()
     assert page.count("data:image/jpeg") >= 3  # it is shown as it is: pixels are not looked at
     failed = next(record for record in records.values() if record.status == "failed")
@@ -213,6 +213,8 @@ def test_commands_print_and_leave_nothing_of_an_input(
         ("report", tmp_path / "night"),
     )
     (inbox / NAME / f"{NAME}_torn.tif").unlink()  # a read that fails is tried again for long
+    for uid, name in zip(UIDS, "ab", strict=False):  # two series in one place
+        write_planted_dicom(inbox / NAME / f"{NAME} two" / name, uid=uid)
     watch = ("watch", inbox / NAME, "-o", tmp_path / "watched", *hiding)
     for _ in range(2):
         commands((*watch, "--settle", 0, "--every", 0.05, "--once"))
@@ -222,7 +224,7 @@ def test_commands_print_and_leave_nothing_of_an_input(
     mine = (inbox, table, tmp_path / ".codes.json.lock")
     assert leaks(tmp_path, mine, printed.out, printed.err) == []
     assert len(list(out.glob("*_labels.nii.gz"))) == 4
-    assert len(list((tmp_path / "watched").glob("*_labels.nii.gz"))) == 3
+    assert len(list((tmp_path / "watched").glob("*_labels.nii.gz"))) == 5
     logs = [*(tmp_path / "watched").rglob("arrivals.jsonl")]
     assert len(logs) == 1
-    assert len(logs[0].read_text().splitlines()) == 5  # each arrival once, also at the second look
+    assert len(logs[0].read_text().splitlines()) == 7  # each arrival once, also at the second look

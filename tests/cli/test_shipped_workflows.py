@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rasterio.windows import Window
 from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow import read
 from seg_batch.core.resources import SAMPLES
+from tests.support.dicom_files import write_series
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
@@ -32,11 +34,12 @@ def run(name: str, *more: str, **env: str) -> dict:
 
 
 def volumes(folder: Path) -> Path:
-    """Two people's volumes, one of them twice, and files that are to be left out."""
+    """Two people's volumes, one of them twice, a DICOM series, and files that are to be left out."""
     for person in ("ann", "bob"):
         (folder / person).mkdir(parents=True)
         shutil.copy(SAMPLES / "hippocampus_001.nii.gz", folder / person / "ct.nii.gz")
     shutil.copy(SAMPLES / "hippocampus_143.nii.gz", folder / "bob" / "ct_2.nii.gz")
+    write_series(folder / "bob" / "series", (6, 20, 24))
     (folder / "bob" / "ct_seg.nii.gz").touch()
     (folder / "ann" / "scouts").mkdir()
     (folder / "ann" / "scouts" / "s.nii").touch()
@@ -62,25 +65,37 @@ def scenes(folder: Path) -> Path:
 
 def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
     data = volumes(tmp_path / "scans")
-    flow = read(
-        WORKFLOWS / "overnight_ct.yaml", env={"DATA": str(data), "OUT": str(tmp_path / "out")}
-    )
-    found = list_inputs(flow)
-    outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.specs}
-    assert outputs == {"ann/ct_labels.nii.gz", "bob/ct_labels.nii.gz", "bob/ct_2_labels.nii.gz"}
+    codes, out = tmp_path / "codes.json", tmp_path / "out"
+    env = {"DATA": str(data), "OUT": str(out), "CODES": str(codes)}
+    found = list_inputs(read(WORKFLOWS / "overnight_ct.yaml", env=env))
     assert not found.refused
+    named = {name_of(Path(one.output), codes): Path(one.output) for one in found.specs}
+    assert named.keys() == {"ann/ct.nii.gz", "bob/ct.nii.gz", "bob/ct_2.nii.gz", "bob/series"}
+    for path in named.values():
+        assert re.fullmatch(
+            r"[0-9a-f]{16}/[0-9a-f]{16}_labels\.nii\.gz", str(path.relative_to(out))
+        )
+
+
+def name_of(product: Path, codes: Path) -> str:
+    """The input of a product that is called by a code, below the folder of all."""
+    code = product.name.partition("_")[0]
+    (path,) = json.loads(codes.read_text())["codes"][code]["files"]
+    return "/".join(Path(path).parts[-2:])
 
 
 @pytest.mark.full
 def test_overnight_ct(tmp_path: Path) -> None:
-    data, out = volumes(tmp_path / "scans"), tmp_path / "out"
-    again = ("--set", "limits.memory=2GiB")
-    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
-    assert (told["status"], told["complete"]) == (0, 3)
-    ann, bob = (nibabel.load(out / name / "ct_labels.nii.gz") for name in ("ann", "bob"))
-    assert np.array_equal(np.asanyarray(ann.dataobj), np.asanyarray(bob.dataobj))
-    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
-    assert (told["complete"], told["resumed"]) == (3, 3)
+    data, out, codes = volumes(tmp_path / "scans"), tmp_path / "out", tmp_path / "codes.json"
+    again, env = ("--set", "limits.memory=2GiB"), {"OUT": str(out), "CODES": str(codes)}
+    told = run("overnight_ct", *again, DATA=str(data), **env)
+    assert (told["status"], told["complete"]) == (0, 4)
+    made = {name_of(path, codes): nibabel.load(path) for path in out.glob("*/*.nii.gz")}
+    ann, bob = (np.asanyarray(made[f"{name}/ct.nii.gz"].dataobj) for name in ("ann", "bob"))
+    assert np.array_equal(ann, bob)
+    assert made["bob/series"].shape == (24, 20, 6)
+    told = run("overnight_ct", *again, DATA=str(data), **env)
+    assert (told["complete"], told["resumed"]) == (4, 4)
 
 
 @pytest.mark.full

@@ -20,11 +20,13 @@ from seg_batch.inference.verify import verify_product
 from tests.support.planted import (
     NAME,
     leaks,
+    planted_in,
     write_planted_dicom,
     write_planted_nifti,
     write_planted_scene,
 )
 
+ALSO = (".csv", ".seg.nrrd", ".mha", ".label", ".ctbl", "{stem}_again.nrrd")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -52,6 +54,8 @@ def test_the_labels_are_the_same_and_nothing_tells_of_the_input(
 ) -> None:
     table, out = tmp_path / "codes.json", tmp_path / "out"
     options: dict[str, Any] = {"model": "probe", "probabilities": True}
+    if not name.endswith(".tif"):
+        options["also"] = ALSO
     plain = seg_batch.predict(source / name, f"{tmp_path / 'in' / 'plain'}/", **options)
     report = seg_batch.predict(source / name, f"{out}/", deidentify=str(table), **options)
     code = report["input"]
@@ -66,6 +70,8 @@ def test_the_labels_are_the_same_and_nothing_tells_of_the_input(
         p.name.removeprefix(NAME).removeprefix("_t1").removeprefix(" CT")
         for p in (tmp_path / "in" / "plain").iterdir()
     )
+    verified = verify_product(product, str(table))
+    assert verified["ok"], verified["lines"]
     again = seg_batch.predict(source / name, f"{out}/", deidentify=str(table), **options)
     assert again["seconds"] == 0.0  # nothing is done twice
 
@@ -163,3 +169,17 @@ def test_a_fault_that_quotes_the_input_is_hushed_and_leaves_no_copy(
     )
     assert report["blocks"]["resumed"] == 1
     assert leaks(out) == []
+
+
+@pytest.mark.full
+def test_a_segmentation_for_the_pacs_holds_the_patient_and_that_is_said(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"model": "probe", "deidentify": str(tmp_path / "codes.json")}
+    report = seg_batch.predict(source / f"{NAME} CT", f"{out}/", also=".seg.dcm", **options)
+    made = out / f"{report['input']}_labels.seg.dcm"
+    assert planted_in(made.read_bytes())
+    (said,) = [line for line in report["source"]["warnings"] if str(made) in line]
+    assert said.endswith("it is not de-identified")
+    assert leaks(out, (made,), json.dumps(report)) == []

@@ -22,7 +22,9 @@ from tests.support.files import address_raster, address_volume, damaged, write_r
 
 NAME = "Zebulon"  # in the names of files and folders, and in headers
 BORN, SCANNED = "19480229", "20170613"
-UIDS = tuple(map(str, (generate_uid() for _ in range(3))))
+UIDS = tuple(
+    map(str, (generate_uid() for _ in range(4)))
+)  # of two series, a study, a frame of reference
 TOKENS = (NAME, BORN, SCANNED, "1948-02-29", "2017-06-13", "Quagmire", *UIDS)
 _BLOB = re.compile(rb"base64,([A-Za-z0-9+/=]{16,})")
 
@@ -38,7 +40,7 @@ def write_planted_nifti(path: Path, shape: tuple[int, int, int] = (12, 11, 10)) 
     return path
 
 
-def write_planted_dicom(folder: Path, *, only: list[int] | None = None) -> Path:
+def write_planted_dicom(folder: Path, *, only: list[int] | None = None, uid: str = UIDS[3]) -> Path:
     tags = {
         "PatientName": f"{NAME}^Mary",
         "PatientID": f"{NAME}-{BORN}",
@@ -49,8 +51,8 @@ def write_planted_dicom(folder: Path, *, only: list[int] | None = None) -> Path:
         "SeriesDescription": f"{NAME} thorax",
         "ReferringPhysicianName": "Quagmire^Dr",
     }
-    uids = dict(zip(("uid", "study_uid", "frame_of_reference"), UIDS, strict=True))
-    series = series_of((6, 11, 12), tags=tags, **uids)
+    study = {"study_uid": UIDS[1], "frame_of_reference": UIDS[2]}
+    series = series_of((6, 11, 12), tags=tags, uid=uid, **study)
     write_series(folder, series, names=lambda k: f"{NAME}_{k:03}", only=only)
     return folder
 

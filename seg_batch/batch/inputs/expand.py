@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from heapq import heappop, heappush
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
@@ -77,12 +77,25 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
         specs += rows_of_manifest(inputs.manifest, inputs.volume, inputs.series)
     if inputs.list:
         specs += rows_of_list(inputs.list, inputs.volume, inputs.series)
-    return [spec for spec in specs if spec.error or not _is_left_out(spec, inputs.exclude)]
+    kept = [spec for spec in specs if spec.error or not _is_left_out(spec, inputs.exclude)]
+    return _of_either(kept) if inputs.dicom and inputs.paths else kept
 
 
-def _of_places(texts: Iterable[str], asked: Place) -> Iterator[InputSpec]:
+def _of_either(specs: list[InputSpec]) -> list[InputSpec]:
+    """Where DICOM and files are asked for alike a place may hold either: what is empty is left out, unless all is."""
+    if not any(not spec.left_out and spec.error is None for spec in specs):
+        return specs
+    return [
+        replace(spec, error=None, left_out=(spec.error or "").removeprefix(f"{spec.path}: "))
+        if spec.is_empty
+        else spec
+        for spec in specs
+    ]
+
+
+def _of_places(texts: Sequence[str], asked: Place) -> Iterator[InputSpec]:
     """The inputs of ``inputs.dicom``; those of a place in another come once."""
-    keys = set[str]()
+    keys, asked = set[str](), replace(asked, beside=len(texts) > 1)
     for text in texts:
         found = places(text, asked, _matching)
         if not found:
@@ -141,7 +154,8 @@ def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
     why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
     hint = "; for DICOM series in folders below, write it under inputs.dicom" * _has_folders(text)
-    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}{hint}")]
+    line = f"{text}: no image there: {why}{deeper}{hint}"
+    return [InputSpec(text, where, error=line, is_empty=_is_there(text))]
 
 
 def _stacks(
@@ -178,6 +192,12 @@ def _images(paths: Iterable[str], products_in: Callable[[str], set[str]]) -> lis
 
 def _entries(folder: str) -> Iterator[str]:
     return (entry.path for entry in os.scandir(folder))
+
+
+def _is_there(pattern: str) -> bool:
+    """Whether the folder is there that a pattern begins with; False for a path that is no pattern."""
+    head = list(takewhile(lambda part: not glob.has_magic(part), pattern.split("/")))
+    return glob.has_magic(pattern) and os.path.isdir("/".join([*head, ""]) or ".")
 
 
 def _has_folders(text: str) -> bool:

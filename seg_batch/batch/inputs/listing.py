@@ -20,7 +20,7 @@ from seg_batch.core.files import require_local_output
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
-from seg_batch.inference.deidentify import require_untold
+from seg_batch.inference.deidentified.codes import require_untold
 from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.naming.stack_names import image_stem
@@ -45,17 +45,25 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
-    left_out: dict[str, None] = {}
+    left_out = list[InputSpec]()
     for spec in expand_inputs(workflow.inputs):
         if spec.left_out:
-            left_out[f"{spec.path}: {spec.left_out}"] = None
+            left_out.append(spec)
         else:
             specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
-    known = with_codes(workflow, list(specs.values()), is_dry=is_dry)
+    every = with_codes(workflow, [*specs.values(), *left_out], is_dry=is_dry)
+    known, left_out = every[: len(specs)], every[len(specs) :]
     for index, spec in enumerate(known, start=1):
         listing.take(spec, index)
-    return replace(listing.apart(), left_out=tuple(left_out))
+    lines = dict.fromkeys(map(left_out_line, left_out))
+    return replace(listing.apart(), left_out=tuple(lines))
+
+
+def left_out_line(spec: InputSpec) -> str:
+    """``archive: series 4 (...65422118, MR, 1 slice): one slice``."""
+    hidden, line = spec.pseudonym, f"{spec.path}: {spec.left_out}"
+    return hidden.told(line) if hidden else line
 
 
 def with_codes(
@@ -69,8 +77,7 @@ def with_codes(
     folder = os.path.abspath(outputs.folder)
     public = (folder, outputs.folder, *(workflow.model or ()))
     specs = _led_back(outputs.deidentify, specs)
-    series = workflow.inputs.series if workflow.inputs else None
-    sources = [SourceOf.at(spec.files, series, spec.volume) for spec in specs]
+    sources = [SourceOf.at(spec.files, spec.series, spec.volume) for spec in specs]
     made = pseudonyms(outputs.deidentify, sources, public, is_dry=is_dry)
     return [replace(spec, pseudonym=each) for spec, each in zip(specs, made, strict=True)]
 
@@ -84,7 +91,9 @@ def _led_back(table: str, specs: list[InputSpec]) -> list[InputSpec]:
         )
         if source:
             path, *more = source.files
-            spec = replace(spec, path=path, more=tuple(more), volume=source.volume)
+            spec = replace(
+                spec, path=path, more=tuple(more), volume=source.volume, series=source.series
+            )
         back.append(spec)
     return back
 
@@ -151,7 +160,8 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        also = also_paths(self.outputs.also, Path(output), image_stem(spec.files))
+        stem = spec.pseudonym.code if spec.pseudonym else image_stem(spec.files)
+        also = also_paths(self.outputs.also, Path(output), stem)
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 

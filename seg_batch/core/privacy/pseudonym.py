@@ -15,6 +15,7 @@ from typing import Any
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.events import Event
+from seg_batch.core.privacy.silence import quiet_libraries
 from seg_batch.core.privacy.words import WITHHELD, Gate
 from seg_batch.core.registry.formats import split
 
@@ -35,6 +36,10 @@ class Teller:
     def told(self, text: str) -> str:
         """The text as it may be told; one that may be told stays as it is."""
         return self._gate.told(text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the gate, which each process makes where it needs one."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @cached_property
     def _gate(self) -> Gate:
@@ -93,9 +98,10 @@ class Pseudonym(Teller):
 
 @contextmanager
 def hushed(teller: Teller | None) -> Iterator[None]:
-    """Errors of this block say only what may be told."""
+    """Errors of this block say only what may be told, and libraries print nothing."""
     try:
-        yield
+        with quiet_libraries(teller is not None):
+            yield
     except Exception as error:
         if teller is None:
             raise

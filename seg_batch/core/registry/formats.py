@@ -153,6 +153,12 @@ def split(path: str) -> tuple[str, str]:
     return path[:at], path[at:]
 
 
+def stem_of(name: str) -> str:
+    """A name without the ending of an image, or without one that other files have, too."""
+    shared = next((end for end in shared_endings() if name.lower().endswith(end)), "")
+    return split(name)[0].removesuffix(name[len(name) - len(shared) :] if shared else "")
+
+
 def products_of(kind: str) -> list[ProductFormat]:
     """The formats that a main product of a kind of image may have."""
     return [

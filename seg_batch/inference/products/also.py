@@ -56,12 +56,21 @@ def check_also(prepared: Prepared[Decisions], report: Report | None) -> None:
 def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -> Report:
     """Make the further products that are asked for and not there, or of another map. The report with all that
     there are; the file beside the product has each before it is moved into place."""
-    outputs = prepared.outputs
+    outputs, report = prepared.outputs, _with_warnings(prepared, report)
     missing = [path for path in outputs.also if not is_current(path, report)]
     if not missing or report["status"] != "complete":
         return report
     callback.on(events.Stage("writing further products"))
     return {**report, "also": _make(prepared, missing, report)}
+
+
+def _with_warnings(prepared: Prepared[Plan], report: Report) -> Report:
+    """A report of before with what is said of this call alone: which further products can't be made."""
+    source = report["source"]
+    new = [line for line in prepared.info.warnings if line not in source["warnings"]]
+    return (
+        {**report, "source": {**source, "warnings": [*source["warnings"], *new]}} if new else report
+    )
 
 
 @spell("also")

@@ -32,7 +32,6 @@ _NO_IMAGES = {
     "SEG": "a segmentation",
     "RTDOSE": "a dose",
     "RTIMAGE": "a projection",
-    "OT": "a captured picture",
     "SM": "a slide",
     "ES": "a film of an endoscope",
     "XC": "a photograph",

@@ -102,10 +102,15 @@ def read_header(file: BinaryIO, member: Member) -> tuple[SeriesFacts, list[Slice
         if read is None:
             raise NotAnImageError("not DICOM")
         return _read(read, member)
-    except (DamagedError, RecursionError) as error:
-        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
+    except (NotAnImageError, OSError):
+        raise
     except MemoryError:
         raise NotAnImageError(f"{DAMAGED} (its header takes more memory than there is)") from None
+    except DamagedError as error:
+        raise NotAnImageError(f"{DAMAGED} ({error})"[:200]) from None
+    except Exception as error:  # pydicom converts values as they are asked for
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise NotAnImageError(f"{DAMAGED} ({reason[:120]})") from None
 
 
 def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
@@ -113,7 +118,7 @@ def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     sop_class = values.text("SOPClassUID") or read.sop_class
     what = _NO_IMAGES.get(sop_class)
     if what or "Rows" not in read.header or "Columns" not in read.header:
-        if not what and _is_of_images(sop_class):
+        if not what and (_is_of_images(sop_class) or _is_of_images(read.sop_class or sop_class)):
             raise DamagedError("its header ends before its pixels")
         raise NotAnImageError(what or f"no image ({values.text('Modality') or 'of no modality'})")
     pixels = _format(values, read)

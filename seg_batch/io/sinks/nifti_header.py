@@ -20,12 +20,13 @@ from seg_batch.core.georef import (
     voxel_distance,
 )
 from seg_batch.core.registry.formats import PRODUCTS
+from seg_batch.core.text import visible
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
 LARGEST_NIFTI1_AXIS = 32767
 INTENT_LABEL = 1002
-COMMENT = 6
+COMMENT, NAMES = 6, 0  # codes of extensions; TotalSegmentator has that of names as 0
 _FLOAT32 = 1e-6  # NIfTI-1 stores its matrices in float32
 _PLACE = [
     "qform_code",
@@ -44,14 +45,40 @@ _PLACE = [
 
 
 def header_bytes(spec: ProductSpec) -> bytes:
-    """Header, one comment extension with provenance and classes as JSON, padding; little-endian."""
+    """Header, extensions, little-endian: of labels their names and colours first, where other programs look for them;
+    then a comment with provenance and classes as JSON."""
     header = _header(spec).as_byteswapped("<")
     classes = {c.id: c.name for c in spec.classes}
     text = json.dumps({**spec.tags, "classes": classes}).encode()
-    length = -(-(len(text) + 8) // 16) * 16
-    header["vox_offset"] = header.sizeof_hdr + 4 + length
-    sizes = np.array([length, COMMENT], "<i4").tobytes()
-    return bytes(header.binaryblock + b"\x01\0\0\0" + sizes + text.ljust(length - 8, b"\0"))
+    extensions = _extension(COMMENT, text)
+    if not spec.is_probabilities:
+        extensions = _extension(NAMES, label_table(spec), b" ") + extensions
+    header["vox_offset"] = header.sizeof_hdr + 4 + len(extensions)
+    return bytes(header.binaryblock + b"\x01\0\0\0" + extensions)
+
+
+def _extension(code: int, content: bytes, filled: bytes = b"\0") -> bytes:
+    length = -(-(len(content) + 8) // 16) * 16
+    return np.array([length, code], "<i4").tobytes() + content.ljust(length - 8, filled)
+
+
+def label_table(spec: ProductSpec) -> bytes:
+    """The label table that TotalSegmentator writes, in the XML of Caret, and reads from the first extension. A name in CDATA ends at ``]]>``, which is parted."""
+    background = 0 if spec.card is None else spec.card.background
+    rows = []
+    for c in spec.classes:
+        red, green, blue = (f"{value / 255:.6g}" for value in c.colour)
+        name = (visible(c.name).strip() or f"class {c.id}").replace("]]>", "]]]]><![CDATA[>")
+        rows.append(
+            f'<Label Key="{c.id}" Red="{red}" Green="{green}" Blue="{blue}" '
+            f'Alpha="{int(c.id != background)}"><![CDATA[{name}]]></Label>\n'
+        )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<CaretExtension><VolumeInformation Index="0"><LabelTable>\n'
+        f"{''.join(rows)}</LabelTable><StudyMetaDataLinkSet></StudyMetaDataLinkSet>"
+        "<VolumeType><![CDATA[Label]]></VolumeType></VolumeInformation></CaretExtension>\n"
+    )
+    return text.encode()
 
 
 def require_place(spec: ProductSpec) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from seg_batch.batch.inputs.expand import expand_inputs
@@ -11,6 +13,8 @@ from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.errors import WorkflowError
 from tests.support.batch.listings import made, put, reasons
+from tests.support.dicom_files import write_series
+from tests.support.files import write_volume
 
 
 @pytest.mark.parametrize(
@@ -76,3 +80,26 @@ def test_a_name_in_another_encoding_says_so(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes("input\nmünchen.tif\n".encode("cp1252"))
     (why,) = reasons(list_inputs(made(tmp_path, {"manifest": "m.csv"})))
     assert "not UTF-8" in why
+
+
+def test_where_dicom_and_files_are_asked_for_alike_a_place_may_hold_either(tmp_path: Path) -> None:
+    def found(**inputs: Any) -> list[tuple[str | None, str]]:
+        specs = expand_inputs(InputSettings(**inputs))
+        return [(spec.error, spec.left_out) for spec in specs]
+
+    for place in ("nifti", "dicom", "none"):
+        (tmp_path / place).mkdir()
+    write_volume(tmp_path / "nifti/a.nii", np.zeros((3, 3, 3), np.uint8), np.eye(4))
+    write_series(tmp_path / "dicom/a", (3, 4, 5))
+    for place, said in (("nifti", "no DICOM series"), ("dicom", "no image there")):
+        either = found(dicom=str(tmp_path / place), paths=f"{tmp_path / place}/**/*.nii*")
+        assert all(error is None for error, _ in either)
+        assert any(said in left_out for _, left_out in either)
+        assert sum(not left_out for _, left_out in either) == 1
+    both = found(dicom=str(tmp_path / "none"), paths=f"{tmp_path}/none/*.nii*")
+    assert all(error for error, _ in both), "nothing at all is refused"
+    (only,) = found(paths=f"{tmp_path}/none/*.nii*")
+    assert only[0], "so is a pattern that is asked for alone"
+    for dicom, paths in (("gone", "nifti/*.nii*"), ("dicom", "gone/*.nii*")):
+        gone = found(dicom=str(tmp_path / dicom), paths=f"{tmp_path}/{paths}")
+        assert any(error for error, _ in gone), "and a place that is not there"

@@ -17,6 +17,7 @@ from seg_batch.batch.report.quicklook import draw_quicklook
 from seg_batch.core.text import with_short_uids
 from tests.support.batch.run_folders import Told, head, pixels, product
 from tests.support.dicom_files import write_series
+from tests.support.files import segbatch
 
 PERSON = {
     "PatientName": "Doe^Jane",
@@ -101,3 +102,32 @@ def test_an_image_in_words() -> None:
     known = {"modality": "MR", "description": "T1", "number": 4, "slices": 1, "tilt_deg": 7.25}
     assert image_words(known) == "MR, T1, series 4, 1 slice, tilted by 7.25°"
     assert image_words({}) == ""
+
+
+def test_a_run_over_a_tree_tells_its_series(tmp_path: Path) -> None:
+    """One input per series, with readable names; what is wrong first; nothing of a person anywhere in the run folder."""
+    portal = {"SeriesDescription": "Abdomen portal", "SeriesNumber": 3, **PERSON}
+    late = {"SeriesDescription": "Abdomen late", "SeriesNumber": 4, **PERSON}
+    write_series(tmp_path / "in/study", (5, 8, 9), tags=portal, names="a{}".format)
+    write_series(tmp_path / "in/study", (5, 8, 9), tags=late, names="b{}".format)
+    write_series(tmp_path / "in/gap", (5, 8, 9), tags=PERSON, only=(0, 1, 3, 4))
+    head(tmp_path / "mr.nii.gz", (9, 8, 7))
+    night = tmp_path / "night.yaml"
+    night.write_text(
+        "name: night\ninputs: {dicom: in, paths: mr.nii.gz}\nmodel: probe\noutputs: {folder: out}\n"
+    )
+    ran = segbatch("run", night)
+    assert ran.status == 3, ran.err
+    folder = tmp_path / "out/.segbatch/night"
+    facts = json.loads((folder / "report.json").read_text())
+    assert [row["status"] for row in facts["inputs"]] == ["refused", *["complete"] * 3]
+    assert "1 slice missing" in facts["inputs"][0]["error"]
+    told = {row["image"].get("description") for row in facts["inputs"][1:]}
+    assert told == {"Abdomen portal", "Abdomen late", None}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "study, series 3 Abdomen portal" in page
+    assert "study, series 4 Abdomen late" in page
+    assert page.count("<figure") == 3 * 3
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file() and file.suffix != ".gz":
+            assert not any(word.encode() in file.read_bytes() for word in PERSON.values()), file

@@ -225,7 +225,7 @@ def test_units_and_both_forms_without_a_header_to_copy(tmp_path: Path) -> None:
 def test_provenance_travels_in_the_header(tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", store_spec((5, 6, 7), (4, 4, 4), OBLIQUE))
     path = export_product(store, tmp_path / "a.nii.gz", product_spec(store)).path
-    (extension,) = nibabel.load(path).header.extensions
+    _, extension = nibabel.load(path).header.extensions
     assert extension.get_code() == 6
     found = json.loads(extension.get_content().rstrip(b"\0"))
     assert found["SEGBATCH_STATUS"] == "complete"

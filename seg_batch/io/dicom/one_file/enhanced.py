@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pydicom.dataset import Dataset
-
 from seg_batch.io.dicom.one_file.moments import moment
 from seg_batch.io.dicom.one_file.values import Values
 from seg_batch.io.dicom.series import Marks, Slice
@@ -16,8 +14,6 @@ from seg_batch.io.dicom.series import Marks, Slice
 # Dimensions that say where a frame is, not which of several at one place: ImagePositionPatient, its position on an axis,
 # InStackPositionNumber, PlanePositionSequence, StackID, ImageOrientationPatient.
 _PLACES = {0x00200032, 0x00209057, 0x00209113, 0x00209056, 0x00200037, 0x00209116, 0x00200242}
-# A volume is a whole one in ``geometry``; a frame that lacks its item here is missed there.
-_NO_PLACE = "its frame {} has no functional groups of its own"
 
 
 def frames(values: Values, plane: Slice, count: int) -> list[Slice]:
@@ -37,16 +33,10 @@ def frames(values: Values, plane: Slice, count: int) -> list[Slice]:
 def _beside_places(values: Values) -> tuple[int, ...]:
     """Which of the DimensionIndexValues are of no place."""
     pointers = [
-        int(pointer) if pointer.isdigit() else _tag(item)
+        Values(item).whole("DimensionIndexPointer")
         for item in values.items("DimensionIndexSequence")
-        for pointer in [str(item.get("DimensionIndexPointer", ""))]
     ]
     return tuple(i for i, pointer in enumerate(pointers) if pointer not in _PLACES)
-
-
-def _tag(item: Dataset) -> int:
-    pointer = item.get("DimensionIndexPointer")
-    return int(pointer) if isinstance(pointer, int) else 0
 
 
 @dataclass(frozen=True)

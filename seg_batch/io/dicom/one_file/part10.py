@@ -20,6 +20,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -121,6 +122,8 @@ def _parsed(file: BinaryIO, tags: Sequence[int]) -> Parsed:
     guessed = guessed if little is not False else ExplicitVRBigEndian
     meta = getattr(header, "file_meta", {})
     syntax = str(meta.get("TransferSyntaxUID") or guessed)
+    if not UID(syntax).is_transfer_syntax or UID(syntax).is_private:
+        raise DamagedError(f"its transfer syntax {syntax[:64]} is none that is read here")
     element = _pixel_element(file, little is not False)
     return Parsed(header, syntax, file, element, str(meta.get("MediaStorageSOPClassUID") or ""))
 

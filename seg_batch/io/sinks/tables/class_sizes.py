@@ -44,8 +44,10 @@ def write_class_sizes(part: Path, spec: ProductSpec, read: Read) -> None:
 
 
 def code_of(c: ClassInfo) -> str:
-    """The code of a class in a terminology; empty where its card says none."""
-    return ""
+    """What a class is in a terminology (``SCT 10200004 Liver``), with its modifier; empty where its card says nothing."""
+    if c.code is None:
+        return ""
+    return ", ".join(filter(None, (c.code.type, c.code.modifier)))
 
 
 def _channels(spec: ProductSpec, count: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""Predictions of inputs that are not to be known."""
