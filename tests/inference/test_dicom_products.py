@@ -46,6 +46,6 @@ def test_what_lies_on_no_slices_is_refused_before_any_work(tmp_path: Path) -> No
     predict(tmp_path / "s", tmp_path / "x.nii.gz", model="probe")
     with pytest.raises(OutputError, match=r"no \.seg\.dcm of .*name it \.nii\.gz"):
         predict(tmp_path / "x.nii.gz", tmp_path / "y.seg.dcm", model="probe")
-    with pytest.raises(OutputError, match="with --also"):
+    with pytest.raises(OutputError, match="--also takes it"):
         predict(tmp_path / "s", tmp_path / "y.rtstruct.dcm", model="probe")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "x.nii.gz", "x.nii.gz.json"]

@@ -57,13 +57,9 @@ def format_of(path: Path, kind: str) -> str:
     endings = _endings(products_of(kind))
     if form := _longest(path, endings):
         return form
-    if _longest(path, _endings(also_of(kind))):
-        raise OutputError(
-            f"{path.name} is no map that could be read back: name it with --also, and with -o one of "
-            f"{', '.join(sorted(endings))}"
-        )
+    also = "; --also takes it" if _longest(path, _endings(also_of(kind))) else ""
     raise OutputError(
-        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}"
+        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}{also}"
     )
 
 
