@@ -156,7 +156,7 @@ def test_a_registered_product_is_offered() -> None:
     assert Formats(raster="toy").raster == "toy"
     with pytest.raises(ValueError, match="'tif', 'zarr' or 'toy'"):
         Formats(raster="nii")
-    with pytest.raises(OutputError, match=r"name it .tif, .tiff, .toy, .zarr$"):
+    with pytest.raises(OutputError, match=r"name it .tif, .tiff, .toy, .zarr; --also takes it$"):
         check_output(Path("a.png"), "raster")
 
 

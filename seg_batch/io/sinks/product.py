@@ -57,8 +57,9 @@ def format_of(path: Path, kind: str) -> str:
     endings = _endings(products_of(kind))
     if form := _longest(path, endings):
         return form
+    also = "; --also takes it" if _longest(path, _endings(also_of(kind))) else ""
     raise OutputError(
-        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}"
+        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}{also}"
     )
 
 

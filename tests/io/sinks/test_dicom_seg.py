@@ -19,6 +19,8 @@ import pydicom
 import pytest
 import SimpleITK
 from highdicom.color import CIELabColor
+from pydicom.pixels.decoders.rle import _rle_decode_frame
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.config.card_parts.codes import SegmentCode
@@ -27,6 +29,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.io.sinks.dicom_seg.check import check_seg
 from seg_batch.io.sinks.dicom_seg.origin import origin_of
+from seg_batch.io.sinks.dicom_seg.rle import rle
 from seg_batch.io.sinks.dicom_seg.segments import Segment, algorithm_of, description
 from seg_batch.io.sinks.dicom_seg.write import write_seg
 from seg_batch.io.sinks.spec import ProductSpec
@@ -365,6 +368,21 @@ def test_dciodvfy_finds_no_error(kind: str, tmp_path: Path) -> None:
     assert not errors
 
 
+@pytest.mark.parametrize("most", [1, 2, 200, 60_000])
+def test_frames_in_rle_are_decoded_by_pydicom(most: int) -> None:
+    """Runs and noise of all lengths, in one byte and in two."""
+    rng = np.random.default_rng(most)
+    dtype = np.dtype(np.uint8 if most < 256 else np.uint16)
+    for rows, columns in ((1, 1), (7, 1), (3, 129), (5, 300), (64, 64)):
+        plane = np.repeat(
+            rng.integers(0, most + 1, rows * columns), rng.integers(1, 5, rows * columns)
+        )
+        plane = plane[: rows * columns].reshape(rows, columns).astype(dtype)
+        plane[: rows // 2, : columns // 2] = most
+        got = _rle_decode_frame(rle(plane), rows, columns, 1, 8 * dtype.itemsize, ">")
+        np.testing.assert_array_equal(np.frombuffer(got, dtype).reshape(rows, columns), plane)
+
+
 def test_segmentations_of_others(tmp_path: Path) -> None:
     """Planes without a frame are background; what has no one label is refused."""
     write_series(tmp_path / "s", (6, 5, 4))
@@ -394,6 +412,14 @@ def test_segmentations_of_others(tmp_path: Path) -> None:
     made(labels, segmentation_type="BINARY").save_as(tmp_path / "o.dcm")
     with pytest.raises(InputError, match="segments overlap"):
         open_source(tmp_path / "o.dcm")
+    header = pydicom.dcmread(tmp_path / "x.dcm")
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    header.save_as(tmp_path / "d.dcm")
+    with pytest.raises(InputError, match="deflated"):
+        open_source(tmp_path / "d.dcm")
+    (tmp_path / "c.dcm").write_bytes((tmp_path / "x.dcm").read_bytes()[:900])
+    with pytest.raises(InputError, match="cut short"):
+        open_source(tmp_path / "c.dcm")
 
 
 def _described(count: int) -> list[highdicom.seg.SegmentDescription]:

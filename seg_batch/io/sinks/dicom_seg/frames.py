@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from pydicom.pixels.encoders import RLELosslessEncoder
 
 from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.io.sinks.dicom_seg.origin import USUAL
+from seg_batch.io.sinks.dicom_seg.rle import rle
 
 Planes = Callable[[Box], np.ndarray]
 _PIXELS, _ITEM, _END = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -43,7 +43,7 @@ def append_map(
         for _, planes in _by_slab(read, order, boxes):
             for plane in planes:
                 offsets.append(file.tell() - begin)
-                _put_item(file, _rle(plane.astype(dtype)))
+                _put_item(file, rle(plane.astype(dtype)))
         file.write(_END + bytes(4))
         if offsets[-1] <= _MOST:
             file.seek(table)
@@ -55,24 +55,6 @@ def append_map(
 def _put_item(file: BinaryIO, data: bytes) -> None:
     data += b"\0" * (len(data) % 2)
     file.write(_ITEM + struct.pack("<I", len(data)) + data)
-
-
-def _rle(plane: np.ndarray) -> bytes:
-    """By one library for planes of one shape, so that bytes are always the same. GDCM ends the process where their number
-    of pixels is odd; pydicom takes ten times as long."""
-    bits = 8 * plane.itemsize
-    return RLELosslessEncoder.encode(
-        np.ascontiguousarray(plane),
-        encoding_plugin="pydicom" if plane.size % 2 else "gdcm",
-        rows=plane.shape[0],
-        columns=plane.shape[1],
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=bits,
-        bits_stored=bits,
-        pixel_representation=0,
-        photometric_interpretation="MONOCHROME2",
-    )
 
 
 def _by_slab(

@@ -10,13 +10,13 @@ import re
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import as_pixel_options, get_decoder
 
 from seg_batch.core.errors import InputError, ReadError
@@ -54,7 +54,7 @@ class SegSource:
 
     def __init__(self, path: Path, info: SourceInfo, frames: Frames) -> None:
         self.info, self.frames = info, frames
-        self._lock, self._file = threading.Lock(), _pixel_file(path, frames)
+        self._lock, self._file = threading.Lock(), path.open("rb")
         header = frames.header
         self._labelmap = header.SOPClassUID == LABELMAP
         self._bits = header.BitsAllocated == 1 and not _syntax(header).is_encapsulated
@@ -162,13 +162,21 @@ def open_dicom_seg(
 
 def read_frames(path: Path) -> Frames:
     """What the header says of segments and frames; ``InputError`` where they make no labels."""
+    if read_file_meta_info(path).TransferSyntaxUID.is_deflated:
+        raise InputError(
+            f"{path}: a deflated segmentation, which may unpack to any size; write it in another syntax"
+        )
     with path.open("rb") as file:
         header = pydicom.dcmread(file, stop_before_pixels=True)
         first_byte = file.tell() + 12  # tag, VR, and 4 bytes of length
     kind = str(header.get("SegmentationType", ""))
+    if not (kind and header.get("SegmentSequence")):
+        raise InputError(
+            f"{path}: a segmentation whose header names no segments: it is cut short; copy it again"
+        )
     if kind not in ("BINARY", "LABELMAP"):
         raise InputError(
-            f"{path}: a segmentation of type {kind or 'unknown'}, whose voxels have no one label; "
+            f"{path}: a segmentation of type {kind}, whose voxels have no one label; "
             "use one of type BINARY or LABELMAP"
         )
     if header.get("SegmentsOverlap") == "YES":
@@ -287,10 +295,3 @@ def _facts(header: Dataset, measures: Dataset) -> SeriesFacts:
         thickness_mm=number("SliceThickness"),
         between_mm=number("SpacingBetweenSlices"),
     )
-
-
-def _pixel_file(path: Path, frames: Frames) -> BinaryIO:
-    if _syntax(frames.header).is_deflated:  # has no place in the file
-        whole = pydicom.dcmread(path)
-        return BytesIO(b"\0" * frames.first_byte + whole.PixelData)
-    return path.open("rb")
