@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -52,8 +53,7 @@ class ImageSpec:
     bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
     volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
-    the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several, in
-    the files ``series_files``, see ``open_source``."""
+    the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series`` and ``series_files``: see ``open_source``."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -122,14 +122,8 @@ class ImageSpec:
     def _source(
         self, path: str, volume: int | None, staged: Path | None, alpha: AlphaOption
     ) -> Source:
-        return open_source(
-            path,
-            volume=volume,
-            staged=staged,
-            alpha=alpha,
-            series=self.series,
-            series_files=self.series_files,
-        )
+        opened = partial(open_source, path, volume=volume, staged=staged, alpha=alpha)
+        return opened(series=self.series, series_files=self.series_files)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
