@@ -107,13 +107,17 @@ def inspect(
     path: Input, volume: VolumeIndex = None, series: SeriesChoice = None, as_json: Json = False
 ) -> None:
     """Show what a file is: geometry, channels, nodata, warnings. Of a folder of DICOM which series lie in it."""
-    from seg_batch.cli.display.series_table import place_facts, place_lines
     from seg_batch.cli.display.source_lines import source_facts, source_lines
+    from seg_batch.core.registry.formats import FORMATS
+    from seg_batch.io.sources.detect import detect
 
-    if series is None and (place := place_facts(path)) is not None:
-        show(place, place_lines, as_json)
-    else:
-        show(source_facts(path, volume, series), source_lines, as_json)
+    if series is None and FORMATS[detect(path)].has_series:
+        from seg_batch.cli.display.series_table import place_facts, place_lines
+
+        if (place := place_facts(path)) is not None:
+            show(place, place_lines, as_json)
+            return
+    show(source_facts(path, volume, series), source_lines, as_json)
 
 
 def verify(

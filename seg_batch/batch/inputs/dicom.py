@@ -18,7 +18,7 @@ from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import why_not_local
 from seg_batch.core.registry.formats import FORMATS, split
-from seg_batch.core.units import counted
+from seg_batch.core.units import counted_plainly
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.survey import Survey, is_single, named_files, survey_once, why_unfit
@@ -119,7 +119,9 @@ def _specs(place: Place, seen: Survey) -> Iterator[InputSpec]:
             yield replace(blank, left_out=f"series {_words(one)}: {one.aside or ONE_SLICE}")
     if seen.others:
         counts = ", ".join(f"{what} ({count})" for what, count in seen.reasons.items())
-        yield replace(blank, left_out=f"{counted(len(seen.others), 'other file')}: {counts}")
+        yield replace(
+            blank, left_out=f"{counted_plainly(len(seen.others), 'other file')}: {counts}"
+        )
     if not images:
         held = f"; it holds {_counts(seen)}" if seen.series or seen.others else ""
         called = f" called {place.series}" if place.series else ""
@@ -137,7 +139,7 @@ def _is_asked_for(one: Series, choice: str | None) -> bool:
 def _words(one: Series) -> str:
     """``4 (…65422118, MR, 6 slices)``; what a description says may be of a patient, and is not said."""
     number = "" if one.facts.number is None else f"{one.facts.number} "
-    return f"{number}(...{one.key[-_UID_END:]}, {one.facts.modality}, {counted(len(one.slices), 'slice')})"
+    return f"{number}(...{one.key[-_UID_END:]}, {one.facts.modality}, {counted_plainly(len(one.slices), 'slice')})"
 
 
 def _counts(seen: Survey) -> str:

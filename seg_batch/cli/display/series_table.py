@@ -11,27 +11,23 @@ import numpy as np
 
 from seg_batch.cli.display.rows import by
 from seg_batch.core.errors import InputError
-from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.text import visible
 from seg_batch.core.units import shown, with_commas
 from seg_batch.io.dicom.geometry import placed
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.survey import Survey, survey, why_unfit
-from seg_batch.io.pictures import PLANES
-from seg_batch.io.sources.detect import detect
 
 _COLUMNS = ("no.", "uid", "modality", "description", "slices", "size", "voxel, mm", "lies")
 _RIGHT = {0, 4, 5, 6}
 _UID_END, _DESCRIPTION = 10, 32
 _STRAIGHT_DEG = 1.0
+_ACROSS = ("sagittal", "coronal", "axial")  # planes across x, y and z
 _MOST_REASONS = 8
 
 
 def place_facts(path: str) -> dict[str, Any] | None:
-    """The series at a place that holds several, or none that makes a volume. None where it is one series that does, one
-    slice by itself, or no DICOM."""
-    if not FORMATS[detect(path)].has_series:
-        return None
+    """The series at a place that holds several, or none that makes a volume. None where it is one series that does, or one
+    slice by itself."""
     seen = survey(path)
     alone = len(seen.series) == 1 and not seen.series[0].aside
     if alone and (Path(path).is_file() or not why_unfit(seen.series[0])):
@@ -84,7 +80,7 @@ def _lies(orientation: Sequence[float] | None) -> str | None:
     normal = np.abs(np.cross(rows, columns))
     axis = int(np.argmax(normal))
     off = float(np.degrees(np.arccos(min(1.0, normal[axis] / max(np.linalg.norm(normal), 1e-9)))))
-    plane = PLANES[::-1][axis]
+    plane = _ACROSS[axis]
     return plane if off < _STRAIGHT_DEG else f"{plane}, {off:.0f} deg off"
 
 

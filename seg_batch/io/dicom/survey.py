@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.units import counted_plainly
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom, is_index
 from seg_batch.io.dicom.geometry import placed
 from seg_batch.io.dicom.grouping import Read, grouped, interned
@@ -171,7 +172,7 @@ def _listed(series: Iterable[Series]) -> str:
     numbers = Counter(one.facts.number for one in listed)
     words = [
         f"{one.key if one.facts.number is None or numbers[one.facts.number] > 1 else one.facts.number}: "
-        f'"{one.facts.description[:40]}", {one.facts.modality}, {len(one.slices)} slices'
+        f'"{one.facts.description[:40]}", {one.facts.modality}, {counted_plainly(len(one.slices), "slice")}'
         for one in listed[:_LISTED]
     ]
     more = f"; and {len(listed) - _LISTED} more: segbatch inspect lists them" * (
