@@ -29,9 +29,7 @@ from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
 
-MOST_NAMED = (
-    2000  # paths that are looked for in messages of a run; other words are withheld as everywhere
-)
+MOST_NAMED = 500  # paths that messages of a whole run are searched for
 MOST_LED = 32  # large inputs that are coordinated at once, at most
 FEWEST_LED = 2  # at least: one is read or written while the other computes
 

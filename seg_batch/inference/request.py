@@ -182,7 +182,8 @@ def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
     request, info = prepared.request, prepared.info
     if request.pseudonym is None:
         return prepared
-    pseudonym = request.pseudonym.with_public(words_of(prepared.model))
+    made = map(str, (prepared.outputs.product, *prepared.outputs.also))
+    pseudonym = request.pseudonym.with_public((*words_of(prepared.model), *made))
     told = map(pseudonym.told, info.warnings)
     return replace(
         prepared,

@@ -213,6 +213,8 @@ def test_commands_print_and_leave_nothing_of_an_input(
         ("report", tmp_path / "night"),
     )
     (inbox / NAME / f"{NAME}_torn.tif").unlink()  # a read that fails is tried again for long
+    for uid, name in zip(UIDS, "ab", strict=False):  # two series in one place
+        write_planted_dicom(inbox / NAME / f"{NAME} two" / name, uid=uid)
     watch = ("watch", inbox / NAME, "-o", tmp_path / "watched", *hiding)
     for _ in range(2):
         commands((*watch, "--settle", 0, "--every", 0.05, "--once"))
@@ -222,7 +224,7 @@ def test_commands_print_and_leave_nothing_of_an_input(
     mine = (inbox, table, tmp_path / ".codes.json.lock")
     assert leaks(tmp_path, mine, printed.out, printed.err) == []
     assert len(list(out.glob("*_labels.nii.gz"))) == 4
-    assert len(list((tmp_path / "watched").glob("*_labels.nii.gz"))) == 3
+    assert len(list((tmp_path / "watched").glob("*_labels.nii.gz"))) == 5
     logs = [*(tmp_path / "watched").rglob("arrivals.jsonl")]
     assert len(logs) == 1
-    assert len(logs[0].read_text().splitlines()) == 5  # each arrival once, also at the second look
+    assert len(logs[0].read_text().splitlines()) == 7  # each arrival once, also at the second look

@@ -23,6 +23,7 @@ NAMES = (
     "efficiency",
     "overhead",
     "empty",
+    "dicom_survey",
     "memory",
     "monai",
     "monai_volume",

@@ -91,6 +91,15 @@ def test_errors_say_no_more_than_may_be_told(error: Exception) -> None:
         assert type(error).__name__ in repr(safe)
 
 
+def test_what_stands_for_an_input_travels_without_its_gate() -> None:
+    HIDDEN.told("warm")
+    sent = pickle.dumps(HIDDEN)
+    assert b"Gate" not in sent
+    back = pickle.loads(sent)
+    assert back == HIDDEN
+    assert back.told(PATH) == HIDDEN.code
+
+
 def test_events_pass_the_gate() -> None:
     class Kept(Callback):
         def __init__(self) -> None:

@@ -20,6 +20,7 @@ from seg_batch.inference.verify import verify_product
 from tests.support.planted import (
     NAME,
     leaks,
+    planted_in,
     write_planted_dicom,
     write_planted_nifti,
     write_planted_scene,
@@ -168,3 +169,17 @@ def test_a_fault_that_quotes_the_input_is_hushed_and_leaves_no_copy(
     )
     assert report["blocks"]["resumed"] == 1
     assert leaks(out) == []
+
+
+@pytest.mark.full
+def test_a_segmentation_for_the_pacs_holds_the_patient_and_that_is_said(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"model": "probe", "deidentify": str(tmp_path / "codes.json")}
+    report = seg_batch.predict(source / f"{NAME} CT", f"{out}/", also=".seg.dcm", **options)
+    made = out / f"{report['input']}_labels.seg.dcm"
+    assert planted_in(made.read_bytes())
+    (said,) = [line for line in report["source"]["warnings"] if str(made) in line]
+    assert said.endswith("it is not de-identified")
+    assert leaks(out, (made,), json.dumps(report)) == []

@@ -57,7 +57,7 @@ def addresses(shape: tuple[int, int, int], dtype: Any = np.uint16, bits: int = 0
     dtype = np.dtype(dtype)
     bits = bits or 8 * dtype.itemsize
     z, y, x = np.indices(shape, dtype=np.int64)
-    number = ((z * shape[1] + y) * shape[2] + x + 7 * (x * y % 5)) % (1 << min(bits, 40))
+    number = ((z * shape[1] + y) * shape[2] + x) % (1 << min(bits, 40))
     return (number - (1 << (bits - 1) if dtype.kind == "i" else 0)).astype(dtype)
 
 
@@ -184,10 +184,10 @@ def write_enhanced(
     for home, k in (
         [(data.SharedFunctionalGroupsSequence[0], 0)] if shared else zip(homes, order, strict=True)
     ):
-        home.PlaneOrientationSequence = _one(
+        home.PlaneOrientationSequence = item(
             ImageOrientationPatient=list(map(_text, series.orientation))
         )
-        home.PixelMeasuresSequence = _one(
+        home.PixelMeasuresSequence = item(
             PixelSpacing=list(map(_text, series.pixel_mm)), SliceThickness=_text(series.spacing_mm)
         )
         if same:
@@ -196,7 +196,7 @@ def write_enhanced(
         if not same:
             home.PixelValueTransformationSequence = _rescale(series, k)
         for keyword, values in (groups(k) if groups else {}).items():
-            setattr(home, keyword, _one(**values))
+            setattr(home, keyword, item(**values))
     _set_pixels(data, series.pixels[list(order)], series)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(data, path, series.syntax)
@@ -279,22 +279,22 @@ def _set_pixels(data: Dataset, pixels: np.ndarray, series: SeriesOf) -> None:
 
 def _frame(series: SeriesOf, k: int, n: int) -> Dataset:
     frame = Dataset()
-    frame.PlanePositionSequence = _one(ImagePositionPatient=list(map(_text, series.position(k))))
-    frame.FrameContentSequence = _one(
+    frame.PlanePositionSequence = item(ImagePositionPatient=list(map(_text, series.position(k))))
+    frame.FrameContentSequence = item(
         StackID="1", InStackPositionNumber=k + 1, DimensionIndexValues=[1, k + 1]
     )
     return frame
 
 
 def _rescale(series: SeriesOf, k: int) -> Items:
-    return _one(
+    return item(
         RescaleSlope=_text(series.slopes[k % len(series.slopes)]),
         RescaleIntercept=_text(series.intercepts[k % len(series.intercepts)]),
         RescaleType="HU" if series.modality == "CT" else "US",
     )
 
 
-def _one(**values: Any) -> Items:
+def item(**values: Any) -> Items:
     item = Dataset()
     _set(item, values)
     return Items([item])

@@ -22,7 +22,7 @@ from seg_batch.core.units import counted
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.survey import Survey, is_single, named_files, survey_once, why_unfit
-from seg_batch.io.dicom.tree import holds_dicom, tree_at
+from seg_batch.io.dicom.tree import Zip, holds_dicom, tree_at
 
 _UID_END = 8  # characters of a UID that tell two series with one number apart
 ONE_SLICE = "one slice"
@@ -30,29 +30,34 @@ ONE_SLICE = "one slice"
 
 @dataclass(frozen=True)
 class Place:
-    """What is asked for: the series at ``path``, of the files ``names`` in it or of all. ``where``: see ``InputSpec``."""
+    """What is asked for: the series at ``path``, of the files ``names`` in it or of all. ``where``: see ``InputSpec``;
+    ``beside``: other places, so that names of what lies deeper in this one begin with its own."""
 
     path: str
     where: str
     volume: int | None = None
     series: str | None = None
     names: tuple[str, ...] = ()
+    beside: bool = False
 
 
 def places(text: str, asked: Place, matching: Callable[[str], Iterable[str]]) -> list[Place]:
     """Those that a path or a pattern names: each folder and zip, and single files together as one place."""
     if os.path.lexists(text) or not glob.has_magic(text):
         return [replace(asked, path=text)]
-    found = sorted(set(matching(text)))
-    folders = [path for path in found if os.path.isdir(path)]
-    inner = [f for f in folders if any(_is_below(f, other) for other in folders if other != f)]
-    whole = [path for path in folders if path not in inner]
-    files = [
-        path for path in found if path not in folders and not any(_is_below(path, f) for f in whole)
-    ]
-    zips = [path for path in files if _is_zip(path)]
-    several = [replace(asked, path=path) for path in [*whole, *zips]]
-    return several + together([path for path in files if path not in zips], asked)
+    found = {path.rstrip("/") for path in matching(text)}
+    folders = {path for path in found if os.path.isdir(path)}
+    outermost = sorted(path for path in found if not folders & _folders_of(path))
+    files = [path for path in outermost if path not in folders]
+    zips = {path for path in files if _is_zip(path)}
+    whole = [replace(asked, path=path, beside=True) for path in outermost if path in folders | zips]
+    return whole + together([path for path in files if path not in zips], asked)
+
+
+def _folders_of(path: str) -> set[str]:
+    """All folders that a path lies in."""
+    parts = path.split("/")
+    return {"/".join(parts[:n]) for n in range(1, len(parts))}
 
 
 def together(files: Sequence[str], asked: Place) -> list[Place]:
@@ -155,9 +160,10 @@ def _named(
         for key, names in files.items()
     }
     several = len({one.facts.uid for one in images}) > 1
-    stems = {
-        key: _stem(root, folder if several or not is_zip else "") for key, folder in folders.items()
-    }
+    if is_zip and not several:
+        stems = dict.fromkeys(folders, _stem(root, "", False))
+    else:
+        stems = {key: _stem(root, f, place.beside or is_zip) for key, f in folders.items()}
     ends = _endings(images, stems)
     made = []
     for one in images:
@@ -183,12 +189,13 @@ def _root(path: str) -> tuple[str, bool]:
     return str(tree_at(path).root), _is_zip(path)
 
 
-def _stem(root: str, folder: str) -> str:
-    """The folders of a series below its place, joined: the name stays the same when others come to the place."""
-    if folder:
-        return "_".join(folder.split("/"))
+def _stem(root: str, folder: str, beside: bool) -> str:
+    """The folders of a series below its place, joined: the name stays the same when others come to the place. ``beside``: other
+    places, so that they follow its name."""
     name = os.path.basename(os.path.abspath(root))
-    return os.path.splitext(name)[0] if os.path.isfile(root) else name
+    own = os.path.splitext(name)[0] if os.path.isfile(root) else name
+    below = folder.split("/") if folder else []
+    return "_".join([own, *below] if beside or not below else below)
 
 
 def _endings(images: Sequence[Series], stems: dict[str, str]) -> dict[str, str]:
@@ -206,12 +213,8 @@ def _endings(images: Sequence[Series], stems: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return path.startswith(os.path.join(folder, ""))
-
-
 def _is_zip(path: str) -> bool:
     try:
-        return type(tree_at(path)).__name__ == "Zip"
+        return isinstance(tree_at(path), Zip)
     except OSError:
         return False

@@ -93,9 +93,9 @@ def _of_either(specs: list[InputSpec]) -> list[InputSpec]:
     ]
 
 
-def _of_places(texts: Iterable[str], asked: Place) -> Iterator[InputSpec]:
+def _of_places(texts: Sequence[str], asked: Place) -> Iterator[InputSpec]:
     """The inputs of ``inputs.dicom``; those of a place in another come once."""
-    keys = set[str]()
+    keys, asked = set[str](), replace(asked, beside=len(texts) > 1)
     for text in texts:
         found = places(text, asked, _matching)
         if not found:

@@ -10,7 +10,7 @@ from math import log
 from statistics import median
 from typing import Any
 
-from seg_batch.batch.report.rows import InputRow
+from seg_batch.batch.report.rows import InputRow, OddSize
 from seg_batch.core import units
 from seg_batch.core.run_files import AREAS, AREAS_BY_CLASS, VOLUMES, VOLUMES_BY_CLASS
 from seg_batch.inference.report import SIZE_UNITS, SizeUnit
@@ -85,6 +85,14 @@ def mark_odd_sizes(inputs: list[InputRow]) -> None:
             if usual.far(size):
                 middle = round(usual.middle, 6)
                 row["odd_sizes"].append({"name": name, "millilitres": size, "median": middle})
+    for row in inputs:
+        row["odd_sizes"].sort(key=_likeness)
+
+
+def _likeness(odd: OddSize) -> float:
+    """1 for a size like the median, 0 for one that is 0: the farthest comes first."""
+    low, high = sorted((odd["millilitres"], odd["median"]))
+    return low / high
 
 
 class _Usual:

@@ -78,17 +78,13 @@ class Batches:
 
     def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         """Of all inputs. Series of one place have one path, so each is listed by itself."""
-        series = {key: one for key, path in inputs.items() if (one := self._series(path))}
+        series = {key for key, path in inputs.items() if self._series(path) is not None}
         images = {key: path for key, path in inputs.items() if key not in series}
         groups = [group for group in (images, *({key: inputs[key]} for key in series)) if group]
         jobs = [self._job_of(group, overwrite) for group in groups]
-        requests = {key: request for job in jobs for key, request in job.requests.items()}
         return replace(
             jobs[0],
-            requests={
-                key: replace(each, series=series[key].key or None) if key in series else each
-                for key, each in requests.items()
-            },
+            requests={key: request for job in jobs for key, request in job.requests.items()},
             refused={key: why for job in jobs for key, why in job.refused.items()},
         )
 
@@ -98,7 +94,8 @@ class Batches:
         specs = {key: self._spec(path, volume) for key, path in inputs.items()}
         cases = tuple(InputCase(image=spec.files, id=spec.id) for spec in specs.values())
         day = time.strftime("%Y-%m-%d")
-        settings = InputSettings(cases=cases, volume=volume)
+        series = next((spec.series for spec in specs.values() if spec.series), None)
+        settings = InputSettings(cases=cases, volume=volume, series=series)
         batch = workflow.model_copy(update={"inputs": settings})
         known = with_codes(batch, list(specs.values()), is_dry=True)
         keys = {spec.key: key for key, spec in zip(specs, known, strict=True)}
@@ -120,7 +117,8 @@ class Batches:
         first, *more = (str(path.with_name(name)) for name in self._stack.files(path.name))
         series = self._series(path)
         case = self._stack.id_of(path.name) if series is None else series.id
-        return InputSpec(first, volume=volume, more=tuple(more), id=case)
+        key = None if series is None else series.key or None
+        return InputSpec(first, volume=volume, series=key, more=tuple(more), id=case)
 
     def _say_once(self, text: str) -> None:
         """Every batch has the same messages about the pool; one is enough."""

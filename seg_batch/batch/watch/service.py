@@ -25,6 +25,7 @@ from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
 from seg_batch.batch.watch.network import open_outbox, receiving
+from seg_batch.batch.watch.series_arrivals import SeriesArrivals
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
@@ -32,7 +33,7 @@ from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.core.privacy.silence import quiet_libraries
-from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
+from seg_batch.core.privacy.table import SourceOf, codes_in, pseudonyms, read_table
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS, shortened
 from seg_batch.executors import WorkerRequirements, open_pool
 from seg_batch.inference.worker_requirements import shared_requirements
@@ -57,8 +58,17 @@ class Service:
         outputs = self.workflow.outputs
         if outputs.deidentify is None:
             return None
-        public = (os.path.abspath(outputs.folder), outputs.folder, *(self.workflow.model or ()))
+        public = [os.path.abspath(outputs.folder), outputs.folder, *(self.workflow.model or ())]
+        if (dicom := self.workflow.dicom) is not None:
+            public += [str(dicom.address), *map(str, dicom.places)]
         return pseudonyms(outputs.deidentify, [SourceOf.at([str(self.archive.folder)])], public)[0]
+
+    def told(self, text: str) -> str:
+        """A message as it may be told; codes of the table may."""
+        if self.hidden is None:
+            return text
+        known = read_table(self.workflow.outputs.deidentify or "").codes
+        return self.hidden.with_public(code for code in codes_in(text) if code in known).told(text)
 
     @property
     def called(self) -> str:
@@ -74,8 +84,11 @@ class Service:
         volume = inputs.volume if inputs else None
 
         def code(name: str) -> str:
-            files = [str(self.archive.folder / each) for each in self.archive.stack.files(name)]
-            return table.pseudonym(SourceOf.at(files, None, volume)).code
+            stack = self.archive.stack
+            files = [str(self.archive.folder / each) for each in stack.files(name)]
+            one = stack.of(name) if isinstance(stack, SeriesArrivals) else None
+            key = one.key or None if one is not None else None
+            return table.pseudonym(SourceOf.at(files, key, volume)).code
 
         return KeyedCodes(self.hidden, code)
 
@@ -110,11 +123,10 @@ def _served(service: Service, callback: Callback, say: Callable[[str], None]) ->
         log = enter(RunLog(service.run / LOG, hides=service.hidden is not None))
         enter(quiet_libraries(service.hidden is not None))
 
-        told = service.hidden.told if service.hidden else str
-
         def noted(text: str) -> None:
-            log.write("warning", "watch", told(text))
-            say(told(text))
+            text = service.told(text)
+            log.write("warning", "watch", text)
+            say(text)
 
         outbox = enter(open_outbox(service.workflow.dicom, service.run, noted))
         if line := taken_over_line(lease):

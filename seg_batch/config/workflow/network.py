@@ -17,11 +17,11 @@ from seg_batch.config.workflow.dicom_addresses import (
     parse_destination,
 )
 from seg_batch.config.workflow.fields import Positive, Size, as_list
-from seg_batch.config.workflow.paths import PathText
+from seg_batch.config.workflow.paths import ExpandedText, PathText
 
-Listener = Annotated[str, checked_by(parse_address)]
-Caller = Annotated[str, checked_by(parse_allowed)]
-Place = Annotated[str, checked_by(parse_destination)]
+Listener = Annotated[ExpandedText, checked_by(parse_address)]
+Caller = Annotated[ExpandedText, checked_by(parse_allowed)]
+Place = Annotated[ExpandedText, checked_by(parse_destination)]
 
 
 class ReceiveSettings(CheckedValue):

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from seg_batch.config.predict_options import STEM, is_ending
 from seg_batch.core.files import why_not_local
-from seg_batch.core.registry.formats import PRODUCTS, product_ending, split
+from seg_batch.core.registry.formats import PRODUCTS, product_ending, split, stem_of
 from seg_batch.core.run_files import (
     ATTEMPT,
     INTERMEDIATE,
@@ -86,7 +86,7 @@ def output_name(pattern: str, path: str, index: int, ending: str = "") -> str:
     ``index``-th input counted from 1. A stem with which it would be too long is shortened."""
     parent = os.path.basename(os.path.dirname(path))
     name = os.path.basename(path)
-    stem = split(name)[0]
+    stem = stem_of(name)
     text = pattern.format(stem=stem, parent=parent, name=name, index=index)
     around = len(os.fsencode(os.path.basename(text) + ending)) - len(os.fsencode(stem))
     if "{stem}" in pattern and 0 <= around < NAME_BYTES // 2:

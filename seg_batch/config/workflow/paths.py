@@ -134,4 +134,5 @@ _Plain = Annotated[str, Field(min_length=1), AfterValidator(str)]  # str: withou
 PathText = Annotated[_Plain, BeforeValidator(path_of)]  # a file or folder
 GlobText = Annotated[_Plain, BeforeValidator(_glob)]  # a file, a folder or a pattern
 NameText = Annotated[_Plain, BeforeValidator(_if_path)]  # with a slash a path, else a name
+ExpandedText = Annotated[_Plain, BeforeValidator(_resolved)]  # no path
 PairText = Annotated[_Plain, BeforeValidator(_pair)]  # a path, or IMAGE=LABEL

@@ -37,6 +37,10 @@ class Teller:
         """The text as it may be told; one that may be told stays as it is."""
         return self._gate.told(text)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the gate, which each process makes where it needs one."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     @cached_property
     def _gate(self) -> Gate:
         public = (*self.public, *filter(None, (self.code,)))

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -96,6 +97,11 @@ def pseudonyms(
         if new or not path.exists():
             _write(path, {**asdict(table), "codes": table.codes | new})
     return made
+
+
+def codes_in(text: str) -> list[str]:
+    """What in a text may be codes."""
+    return re.findall(rf"(?<![0-9a-f])[0-9a-f]{{{CODE_LETTERS}}}(?![0-9a-f])", text)
 
 
 def read_table(path: str | Path) -> CodeTable:

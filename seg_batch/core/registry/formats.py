@@ -104,6 +104,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
+        "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
     }
 )
 _LISTED = ("volume", "raster", "")
@@ -150,6 +151,12 @@ def split(path: str) -> tuple[str, str]:
     endings = (ending for ending in image_endings() if path.lower().endswith(ending))
     at = len(path) - len(max(endings, key=len, default=""))
     return path[:at], path[at:]
+
+
+def stem_of(name: str) -> str:
+    """A name without the ending of an image, or without one that other files have, too."""
+    shared = next((end for end in shared_endings() if name.lower().endswith(end)), "")
+    return split(name)[0].removesuffix(name[len(name) - len(shared) :] if shared else "")
 
 
 def products_of(kind: str) -> list[ProductFormat]:

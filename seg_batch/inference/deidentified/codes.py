@@ -10,6 +10,7 @@ from seg_batch.config.predict_options import RequestArguments
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
+from seg_batch.core.registry.formats import split
 
 
 def pseudonyms_for(
@@ -45,9 +46,10 @@ def pseudonyms_for(
 
 
 def require_untold(pseudonym: Pseudonym, name: str) -> None:
-    """PlanError for a product whose name, given by hand, has that of its input in it."""
-    stem = os.path.basename(pseudonym.paths[0]).casefold().split(".")[0]
-    if len(stem) > 2 and stem in name.casefold():
+    """PlanError for a product whose name, given by hand, has that of its input or of the input's folder in it."""
+    folder, file = os.path.split(pseudonym.paths[0])
+    parts = (os.path.basename(folder).casefold(), split(file)[0].casefold())
+    if any(len(part) > 2 and part in name.casefold() for part in parts):
         raise PlanError(
             "the output is named after its input, which --deidentify is to keep back: name a folder, in which the product is "
             "called by its code, or another name"

@@ -15,7 +15,7 @@ import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from seg_batch.io.dicom.header import PIXEL_KEYWORDS
 from seg_batch.io.dicom.one_file.fragments import frames_in, require_whole
@@ -24,6 +24,8 @@ from seg_batch.io.dicom.one_file.values import Values
 from seg_batch.io.dicom.series import PixelFormat, Slice
 from seg_batch.io.dicom.tree import Tree
 
+# GDCM ends the process over damaged JPEG-LS. Of the rest, pydicom takes what is there.
+_PLUGINS: dict[str, str] = {JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls"}
 _TAGS = tuple(tag for keyword in PIXEL_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
 
 
@@ -139,8 +141,13 @@ class _Opened:
             "photometric_interpretation": pixels.photometric,
             "pixel_keyword": "PixelData",
         }
-        decoder = get_decoder(syntax)
-        decoded, _ = decoder.as_array(encapsulate([data]), index=0, raw=True, **known)
+        decoded, _ = get_decoder(syntax).as_array(
+            encapsulate([data]),
+            index=0,
+            raw=True,
+            decoding_plugin=_PLUGINS.get(syntax, ""),
+            **known,
+        )
         return decoded
 
     def _fragment(self, first: int, size: int) -> bytes:

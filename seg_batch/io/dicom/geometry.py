@@ -47,10 +47,11 @@ def placed(path: object, series: Series) -> tuple[Series, VolumeGeoref, tuple[st
 
 
 def normal_of(one: Slice) -> np.ndarray:
-    """The unit vector across a slice, in LPS."""
+    """The unit vector across a slice, in LPS; 0 where its orientation is nonsense."""
     rows, columns = np.split(np.array(one.orientation, float), 2)
     normal = np.cross(rows, columns)
-    unit: np.ndarray = normal / np.linalg.norm(normal)
+    length = float(np.linalg.norm(normal))
+    unit: np.ndarray = normal / length if 0 < length < math.inf else np.zeros(3)
     return unit
 
 

@@ -118,7 +118,7 @@ def _read(read: Parsed, member: Member) -> tuple[SeriesFacts, list[Slice]]:
     sop_class = values.text("SOPClassUID") or read.sop_class
     what = _NO_IMAGES.get(sop_class)
     if what or "Rows" not in read.header or "Columns" not in read.header:
-        if not what and _is_of_images(sop_class):
+        if not what and (_is_of_images(sop_class) or _is_of_images(read.sop_class or sop_class)):
             raise DamagedError("its header ends before its pixels")
         raise NotAnImageError(what or f"no image ({values.text('Modality') or 'of no modality'})")
     pixels = _format(values, read)

@@ -1,4 +1,4 @@
-"""DICOM segmentations: label maps, or one bit for each voxel and segment."""
+"""DICOM segmentations: label maps, or one bit for each voxel and segment; and RT structure sets, which hold contours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seg_batch.io.sinks.spec import ProductSpec, Read
 
 _CLASSES = (b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.66.7")
 _PREAMBLE, _SOP_CLASS = 128, b"\x02\x00\x02\x00UI"
-_ENDING = ".seg.dcm"
+_ENDING, _STRUCTURES = ".seg.dcm", ".rtstruct.dcm"
 
 
 def _matches(head: bytes) -> bool:
@@ -40,6 +40,20 @@ def _prove(spec: ProductSpec, name: str) -> list[str]:
     return origin_of(spec.image, spec.extent, spec.georef, _ENDING).warnings
 
 
+def _write_structures(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.dicom_rt.write import write_structures
+
+    write_structures(part, spec, read, again, _STRUCTURES)
+
+
+def _prove_structures(spec: ProductSpec, name: str) -> list[str]:
+    from seg_batch.io.sinks.dicom_seg.origin import origin_of
+
+    return origin_of(spec.image, spec.extent, spec.georef, _STRUCTURES).warnings
+
+
 DICOM_SEG = Format(
     name="dicom_seg",
     title="DICOM segmentation",
@@ -56,4 +70,13 @@ PRODUCT = ProductFormat(
     probabilities=".nii.gz",
     write=_write,
     prove=_prove,
+)
+STRUCTURES = ProductFormat(
+    name="rtstruct",
+    kinds=("volume",),
+    endings=(_STRUCTURES,),
+    of_format="dicom",
+    holds_labels=False,
+    write=_write_structures,
+    prove=_prove_structures,
 )

@@ -101,6 +101,15 @@ def test_a_volume_far_from_the_median_of_the_run_is_marked() -> None:
     assert column.odd(rows[0]) == ""
 
 
+def test_the_farthest_size_comes_first() -> None:
+    rows = [
+        row(str(n), [of_class(k, 1, millilitres=s) for k, s in enumerate((9.0, *sizes))], "volume")
+        for n, sizes in enumerate([(1.0, 1.0, 1.0)] * 6 + [(4.0, 0.0, 90.0)])
+    ]
+    mark_odd_sizes(rows)
+    assert [o["name"] for o in rows[6]["odd_sizes"]] == ["c2", "c3", "c1"]
+
+
 def test_what_is_usual_is_not_marked() -> None:
     assert odd(volumes(1.0, 90.0, 1.0, 1.0)) == [], "four have no median to speak of"
     assert odd(volumes(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)) == [], "they spread"

@@ -126,3 +126,13 @@ def test_names_are_short_and_still_differ(keys: list[str], shown: list[Any]) -> 
     for key in keys:
         tally.take(events.InputStarted(key, {"blocks": 1, "tiles": 1}), 0.0)
     assert [tally.short(key) for key in keys] == shown
+
+
+def test_a_series_is_shown_by_its_number_and_description() -> None:
+    tally, uid = Tally(0.0), f"1.2.840.113619.{'7' * 30}.4711"
+    image = {"number": 3, "description": "Abdomen portal", "slices": 120}
+    keys = [f"/a/study#{uid}", f"/a/other#{uid}", "/a/mr.nii.gz"]
+    for key, facts in zip(keys, ({"image": image}, {}, {"image": {"slices": 9}}), strict=True):
+        tally.take(events.InputStarted(key, facts, 1), 0.0)
+    shown = [tally.short(key) for key in keys]
+    assert shown == ["study, series 3 Abdomen portal", "other, …777.4711", "mr.nii.gz"]

@@ -61,7 +61,7 @@ class Inbox:
         self._missing: defaultdict[str, set[str]] = defaultdict(
             set
         )  # SOP instances that were not taken
-        self._cut = set[str]()
+        self._cut, self._opened = set[str](), dict[str, float]()  # when it was last begun
         self._sizes: dict[str, tuple[int, int]] = {}
         self._hour, self._hour_bytes = deque[tuple[float, int]](), 0
         self._parts = folder / INCOMING
@@ -111,6 +111,7 @@ class Inbox:
                 flush(self._folder)
             self._cut.discard(name)
             self._bringing[name].add(association)
+            self._opened[name] = time.monotonic()
             if name not in self._sizes:
                 self._sizes[name] = _size_of(self._folder / name)
 
@@ -150,21 +151,23 @@ class Inbox:
 
     def released(self, association: object) -> None:
         """What only this association has brought, and all of which was taken, is whole."""
-        self._ended(association, was_cut=False)
+        self._ended(association, None)
 
-    def cut(self, association: object) -> None:
-        """What this association was bringing may lack some."""
-        self._ended(association, was_cut=True)
+    def cut(self, association: object, heard: float) -> None:
+        """What this association was bringing may lack some, unless it has begun to come again since it was last
+        ``heard`` (``time.monotonic``): the end of a connection may be noticed late."""
+        self._ended(association, heard)
 
-    def _ended(self, association: object, *, was_cut: bool) -> None:
+    def _ended(self, association: object, heard: float | None) -> None:
         with self._lock:
             for name in [name for name, by in self._bringing.items() if association in by]:
                 self._bringing[name].discard(association)
+                was_cut = heard is not None and heard >= self._opened[name]
                 if was_cut or self._missing[name]:
                     self._cut.add(name)
                 if self._bringing[name]:
                     continue
-                del self._bringing[name], self._sizes[name]
+                del self._bringing[name], self._sizes[name], self._opened[name]
                 if name not in self._cut:
                     self._missing.pop(name, None)
                     hidden_beside(self._folder / name, RECEIVING).unlink(missing_ok=True)

@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import dcmread, read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import build_context
 
 from seg_batch.config.workflow.dicom_addresses import Destination, DicomAddress, WebAddress
 
 TOKEN = "SEGBATCH_STOW_TOKEN"
 TITLE = "SEGBATCH"  # by which we call
 _DUPLICATE = 0x0111
+_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _TIMEOUT_S = 60.0
 _CONNECT_S = 15.0
 _ANSWER_BYTES = 1 << 20
@@ -76,30 +79,51 @@ def _c_store(path: Path, to: DicomAddress, sender: Sender) -> None:
         raise SendError("it is no DICOM file", passes=False)
     _config.STORE_SEND_CHUNKED_DATASET = True  # piece by piece, as it lies there
     _config.LOG_HANDLER_LEVEL = "none"
-    entity = ApplicationEntity(sender.title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
-    entity.connection_timeout = _CONNECT_S
-    entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
-    tls = (sender.tls, to.host) if sender.tls else None
+    kind, syntax = meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
+    association = _associated(to, sender, [(kind, [syntax]), (kind, list(_PLAIN))])
     try:
-        association = entity.associate(to.host, to.port, ae_title=to.title, tls_args=tls)  # type: ignore[arg-type]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SendError(f"no association ({error})", passes=True) from None
-    if not association.is_established:
-        raise _not_established(association)
-    try:
-        status = association.send_c_store(path)
+        as_it_is = any(each.transfer_syntax == [syntax] for each in association.accepted_contexts)
+        status = association.send_c_store(path if as_it_is else _decompressed(path))
     except ValueError:
-        raise SendError(
-            f"it takes no {meta.MediaStorageSOPClassUID.name} in {meta.TransferSyntaxUID.name}",
-            passes=False,
-        ) from None
+        what = f"{kind.name} in {syntax.name}"
+        raise SendError(f"it takes no {what}", passes=False) from None
     except (OSError, RuntimeError) as error:
         raise SendError(f"the association broke off ({error})", passes=True) from None
     finally:
         if association.is_established:
             association.release()
     _require_taken(status)
+
+
+def _associated(
+    to: DicomAddress, sender: Sender, contexts: list[tuple[UID, list[str | UID]]]
+) -> Any:
+    entity = ApplicationEntity(sender.title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _TIMEOUT_S
+    entity.connection_timeout = _CONNECT_S
+    asked = [build_context(kind, syntaxes) for kind, syntaxes in contexts]
+    tls = (sender.tls, to.host) if sender.tls else None
+    try:
+        association = entity.associate(
+            to.host,
+            to.port,
+            asked,
+            ae_title=to.title,
+            tls_args=tls,  # type: ignore[arg-type]
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SendError(f"no association ({error})", passes=True) from None
+    if not association.is_established:
+        raise _not_established(association)
+    return association
+
+
+def _decompressed(path: Path) -> Dataset:
+    """For those who take no compressed objects of this kind."""
+    data = dcmread(path)
+    if data.file_meta.TransferSyntaxUID.is_compressed:
+        data.decompress(generate_instance_uid=False)
+    return data
 
 
 def _not_established(association: Any) -> SendError:

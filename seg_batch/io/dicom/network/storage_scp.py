@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
@@ -47,6 +49,7 @@ class StorageSCP:
         self._storing, self._closing = threading.Lock(), False
         self._in_hand, self._done = 0, threading.Condition(self._storing)
         self._refused: set[int] = set()
+        self._heard: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._server: GuardedServer | None = None
         self._entity = self._make_entity()
 
@@ -157,6 +160,7 @@ class StorageSCP:
 
     def _on_pdu(self, event: Any) -> None:
         """A release is told here, too: after the answer to it the connection may end before that is told."""
+        self._heard[event.assoc] = time.monotonic()
         if isinstance(event.pdu, A_RELEASE_RQ):
             self.inbox.released(event.assoc)
 
@@ -165,7 +169,7 @@ class StorageSCP:
 
     def _on_end(self, event: Any) -> None:
         """Nothing is left to end where it was released before."""
-        self.inbox.cut(event.assoc)
+        self.inbox.cut(event.assoc, self._heard.get(event.assoc, 0.0))
 
 
 _MEANING = {

@@ -8,6 +8,18 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import counted, show_bytes
@@ -15,6 +27,17 @@ from seg_batch.io.dicom.series import PixelFormat, Series, Slice
 
 MOST_PLANE_BYTES = 256 << 20  # 8192 x 8192 of 4 bytes; a few bytes of JPEG can claim far more
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+_DECODED = {
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+}
+_BASELINE_BITS = 8  # of JPEG Extended, decoders read what baseline JPEG has, too
 _UNIT = 0.01  # by which direction cosines may miss length 1 and a right angle: some are written with two decimals
 _SAME = 1e-3  # of cosines, and relative of pixel sizes: rounding of decimal strings, and no turn that moves a voxel
 _FURTHEST_MM = 1e6
@@ -32,12 +55,34 @@ def require_image(path: object, series: Series) -> None:
     """``InputError`` unless all slices are grey images of one size and one format with a place in the patient."""
     if not series.slices:
         raise InputError(f"{path}: a series without slices; copy it again from its origin")
+    if reason := _mosaic(series) or _unread(series):
+        raise InputError(f"{path}: {reason}")
     for one in series.slices:
         if reason := _fault(one):
             raise InputError(f"{path}: {named(one)}: {reason}")
     _require_one(path, series, "size", lambda s: f"{s.columns} x {s.rows} pixels")
     _require_one(path, series, "kind of stored numbers", lambda s: _stored(s.format))
     _require_one_direction(path, series)
+
+
+def _mosaic(series: Series) -> str:
+    """Why its planes are no slices; empty where they are. Siemens tiles all slices of a point in time into one plane."""
+    if "MOSAIC" not in series.facts.image_type:
+        return ""
+    return (
+        "a mosaic, whose planes show many slices side by side: export it as single slices or as an enhanced file, or unfold it "
+        "with dcm2niix"
+    )
+
+
+def _unread(series: Series) -> str:
+    """Why no decoder here takes the transfer syntax of a series; empty where one does."""
+    syntax = UID(series.facts.transfer_syntax)
+    if not syntax.is_transfer_syntax or not syntax.is_encapsulated or syntax in _DECODED:
+        return ""
+    if syntax == JPEGExtended12Bit and series.facts.bits_stored == _BASELINE_BITS:
+        return ""
+    return f"compressed as {syntax.name}, which no decoder here takes: uncompress it (dcmtk's dcmdjpeg, gdcmconv --raw)"
 
 
 def _fault(one: Slice) -> str:

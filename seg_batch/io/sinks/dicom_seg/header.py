@@ -26,7 +26,7 @@ from seg_batch.io.sinks.dicom_seg.origin import Origin
 from seg_batch.io.sinks.dicom_seg.segments import Segment
 from seg_batch.io.sinks.dicom_seg.texts import cut, uid_of
 
-_MAKER = "segbatch"
+MAKER = "segbatch"
 _NEEDED = (  # of type 1 or 2 in every image (PS3.3 C.7.1.1, C.7.2.1), and missing in many
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -34,7 +34,7 @@ _NEEDED = (  # of type 1 or 2 in every image (PS3.3 C.7.1.1, C.7.2.1), and missi
 _DATE, _TIME = "19700101", "000000"
 _LOSSY = "LossyImageCompression"  # said of what is derived from such, too
 _NUMBER = 1000  # added to the number of the source's series
-_UTF8 = "ISO_IR 192"
+UTF8 = "ISO_IR 192"
 
 
 @dataclass(frozen=True)
@@ -74,22 +74,22 @@ def seg_dataset(
             series_number=_NUMBER + max(0, series.facts.number or 0) % 1_000_000,
             sop_instance_uid=uid_of("instance", *made_of, identity.labels),
             instance_number=1,
-            manufacturer=_MAKER,
-            manufacturer_model_name=_MAKER,
+            manufacturer=MAKER,
+            manufacturer_model_name=MAKER,
             software_versions=package_version(),
-            device_serial_number=_MAKER,
+            device_serial_number=MAKER,
             content_label="SEGMENTATION",
             content_description=texts["content"],
-            content_creator_name=f"{_MAKER}^",
+            content_creator_name=f"{MAKER}^",
             series_description=texts["series"],
             transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
             omit_empty_frames=not labelmap,
-            specific_character_set=_UTF8,
+            specific_character_set=UTF8,
         )
     data.SegmentsOverlap = "NO"
     data.Rows, data.Columns = origin.extent[1:]
     del data.PixelData
-    _set_times(data, origin.first_header())
+    set_times(data, origin.first_header())
     _set_dimensions(data, uid_of("dimensions", *made_of, identity.labels))
     _set_measures(data, origin)
     return data, _refer(data, origin, names)
@@ -110,15 +110,23 @@ def _stand_ins(origin: Origin, names: list[str]) -> list[Dataset]:
         data.PixelSpacing, data.SliceThickness = _texts(series.slices[0].pixel_mm), "1"
         stand_ins.append(data)
     first = origin.first_header()
+    for element in patient_and_study(first):
+        stand_ins[0].add(element)
     first.decode()
-    for keyword in _NEEDED:
-        if keyword not in first:
-            setattr(first, keyword, "")
     for element in first:
         of_pixels = element.tag.group > 0x20 and not element.keyword.startswith(_LOSSY)
         if element.tag not in stand_ins[0] and not of_pixels:
             stand_ins[0].add(_valid(element))
     return stand_ins
+
+
+def patient_and_study(first: Dataset) -> list[DataElement]:
+    """What every instance of a study says of it, empty where the source does not say it."""
+    first.decode()
+    empty = Dataset()
+    for keyword in _NEEDED:
+        setattr(empty, keyword, None)
+    return [_valid(first.get(element.tag, element)) for element in empty]
 
 
 def _valid(element: DataElement) -> DataElement:
@@ -133,7 +141,7 @@ def _texts(values: Sequence[float] | None) -> list[str]:
     return [format_number_as_ds(float(value)) for value in values or ()]
 
 
-def _set_times(data: Any, first: Dataset) -> None:
+def set_times(data: Any, first: Dataset) -> None:
     """The times are those of the source: a file that is made again has the same bytes. When it was made is in the
     report beside it."""
     for prefix, of in (

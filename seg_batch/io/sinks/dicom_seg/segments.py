@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,13 @@ from highdicom.sr import CodedConcept
 from seg_batch.config.card import ClassInfo
 from seg_batch.config.card_parts.codes import parts_of
 from seg_batch.io.sinks.dicom_seg.texts import cut, hashed
+from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.formats.dicom_seg import LABEL
 
 _OURS = "99SEGBATCH"  # the scheme of codes of classes whose card has none
 _CATEGORY = f"{_OURS} class Class of a segmentation model"
 _PLAIN = re.compile(r"[\w.-]{1,16}", re.ASCII)
-_NOT_PREDICTED = "not predicted"
+_MISSING = "not predicted"
 _GREY = (128, 128, 128)
 
 
@@ -53,9 +54,16 @@ def segments_of(
     return tuple(Segment(c.id if kept else n, c) for n, c in enumerate(here, 1))
 
 
-def not_predicted(label: int) -> ClassInfo:
+def segments_for(spec: ProductSpec, labels: Set[int]) -> tuple[Segment, ...]:
+    """The segments of a product, with one for voxels that were not predicted."""
+    known = {c.id for c in spec.classes} | {spec.background}
+    classes = (*spec.classes, *map(_not_predicted, sorted(labels - known)))
+    return segments_of(classes, spec.background, labels, as_map=spec.seg == "labelmap")
+
+
+def _not_predicted(label: int) -> ClassInfo:
     """The class of voxels whose block failed."""
-    return ClassInfo(id=label, name=_NOT_PREDICTED, colour=_GREY)
+    return ClassInfo(id=label, name=_MISSING, colour=_GREY)
 
 
 def numbers_of(segments: Sequence[Segment]) -> np.ndarray:

@@ -19,9 +19,8 @@ from seg_batch.io.sinks.dicom_seg.segments import (
     Segment,
     algorithm_of,
     description,
-    not_predicted,
     numbers_of,
-    segments_of,
+    segments_for,
 )
 from seg_batch.io.sinks.dicom_seg.texts import uid_of
 from seg_batch.io.sinks.spec import ProductSpec, Read
@@ -37,7 +36,7 @@ def write_seg(part: Path, spec: ProductSpec, read: Read, again: Read, ending: st
     origin = origin_of(spec.image, spec.extent, spec.georef, ending)
     boxes = frames.slabs(spec.extent, spec.chunk, np.dtype(spec.dtype).itemsize)
     there, digest = _survey(read, boxes)
-    segments = _segments(spec, there)
+    segments = segments_for(spec, {int(label) for plane in there for label in plane})
     as_map, numbers = spec.seg == "labelmap", numbers_of(segments)
     tags = spec.tags
     background = BACKGROUND.format(spec.background) if spec.background else ""
@@ -72,14 +71,6 @@ def _survey(read: Read, boxes: Sequence[Box]) -> tuple[list[np.ndarray], str]:
         total.update(labels)
         there += [np.flatnonzero(np.bincount(plane.reshape(-1))) for plane in labels]
     return there, total.hexdigest()
-
-
-def _segments(spec: ProductSpec, there: list[np.ndarray]) -> tuple[Segment, ...]:
-    labels = {int(label) for plane in there for label in plane}
-    known = {c.id for c in spec.classes}
-    further = [not_predicted(label) for label in sorted(labels - known - {spec.background})]
-    classes = (*spec.classes, *further)
-    return segments_of(classes, spec.background, labels, as_map=spec.seg == "labelmap")
 
 
 def _present(there: list[np.ndarray], segments: Sequence[Segment]) -> np.ndarray:

@@ -6,9 +6,14 @@ import re
 
 import numpy as np
 
+from seg_batch.config.card_parts.codes import SegmentCode, parts_of
 from seg_batch.core.geometry import Box
 from seg_batch.io.sinks.spec import ProductSpec
 
+_TERMS, _REGIONS = (
+    "Segmentation category and type - DICOM master list",
+    "Anatomic codes - DICOM master list",
+)
 _BINARY = "Binary labelmap"
 _NONE = "0 -1 0 -1 0 -1"
 
@@ -59,6 +64,21 @@ def segment_keys(spec: ProductSpec, extents: Extents) -> dict[str, str]:
             f"{of}LabelValue": str(each.id),
             f"{of}Layer": "0",
             f"{of}Extent": extents.of(each.id),
-            f"{of}Tags": "Segmentation.Status:completed|",
+            f"{of}Tags": f"Segmentation.Status:completed|{_terms(each.code)}",
         }
     return keys
+
+
+def _terms(code: SegmentCode | None) -> str:
+    """What a segment is, in Slicer's words: list of terms, category, type and its modifier, list of regions, region and
+    its modifier, each code as scheme, value and meaning."""
+    if code is None:
+        return ""
+    codes = [_term(each) for each in (code.category, code.type, code.modifier)]
+    return f"TerminologyEntry:{'~'.join((_TERMS, *codes, _REGIONS, _term(None), _term(None)))}|"
+
+
+def _term(code: str | None) -> str:
+    return (
+        "^^" if code is None else "^".join(re.sub(r"[~^|]", " ", part) for part in parts_of(code))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -111,25 +112,15 @@ class ImageSpec:
 
     def _sources(self, path: str, staged: Path | None, alpha: AlphaOption) -> Iterator[Source]:
         """The file, or each of its volumes where these are channels."""
+        opened = partial(open_source, path, staged=staged, alpha=alpha)
+        opened = partial(opened, series=self.series, series_files=self.series_files)
         try:
-            yield self._source(path, self.volume, staged, alpha)
+            yield opened(volume=self.volume)
         except SeveralVolumesError as error:
             if not self.channels_last_axis:
                 raise
             for volume in range(error.count):
-                yield self._source(path, volume, staged, alpha)
-
-    def _source(
-        self, path: str, volume: int | None, staged: Path | None, alpha: AlphaOption
-    ) -> Source:
-        return open_source(
-            path,
-            volume=volume,
-            staged=staged,
-            alpha=alpha,
-            series=self.series,
-            series_files=self.series_files,
-        )
+                yield opened(volume=volume)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from seg_batch.config.card_parts.codes import SegmentCode
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
@@ -137,6 +138,23 @@ def test_a_class_that_no_voxel_has_is_a_segment_without_extent(tmp_path: Path) -
     keys = read_header(export_product(store, tmp_path / "a.seg.nrrd", spec).path).keys
     assert keys["Segment8_Extent"] == "0 -1 0 -1 0 -1"
     assert keys["Segment8_Name"] == "two lines"
+
+
+def test_codes_of_the_card_are_terms_of_slicer(tmp_path: Path) -> None:
+    store = full_store(tmp_path / "s", store_spec(EXTENT, (4, 16, 16), OBLIQUE))
+    code = SegmentCode(
+        category="SCT 123037004 Anatomical Structure",
+        type="SCT 64033007 Kidney",
+        modifier="SCT 7771000 Left",
+    )
+    classes = (CLASSES[0], CLASSES[1].model_copy(update={"code": code}), *CLASSES[2:])
+    spec = product_spec(store, classes=classes)
+    keys = read_header(export_product(store, tmp_path / "a.seg.nrrd", spec).path).keys
+    (term,) = [t for t in keys["Segment0_Tags"].split("|") if t.startswith("TerminologyEntry:")]
+    _, category, kind, modifier, _, region, _ = term.removeprefix("TerminologyEntry:").split("~")
+    assert category == "SCT^123037004^Anatomical Structure"
+    assert (kind, modifier, region) == ("SCT^64033007^Kidney", "SCT^7771000^Left", "^^")
+    assert keys["Segment1_Tags"] == "Segmentation.Status:completed|"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
@@ -32,6 +33,7 @@ from seg_batch.io.dicom.survey import series_at, survey
 from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sources.formats.dicom.staged import StagedSource, staged_source
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
+from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import exactly, valid_mask
 
 _HELD = 4  # decoded slices of an open series
@@ -44,7 +46,7 @@ class DicomSource:
 
     def __init__(self, path: Path, info: SourceInfo, series: Series, numbers: Numbers) -> None:
         self.info, self.series, self._path, self._numbers = info, series, path, numbers
-        self._pixels = PixelReader(tree_at(path))
+        self._pixels, self._again = PixelReader(tree_at(path)), RetryLimit()
         self._lock, self._held = threading.Lock(), OrderedDict[int, np.ndarray]()
 
     def read(self, box: Box) -> Pixels:
@@ -69,7 +71,8 @@ class DicomSource:
         with self._lock:
             if k not in self._held:
                 one = self.series.slices[k]
-                self._held[k] = read_as(self._numbers, one, self._pixels(one))
+                stored = self._again(lambda: self._pixels(one))
+                self._held[k] = read_as(self._numbers, one, stored)
                 if len(self._held) > _HELD:
                     self._held.popitem(last=False)
             return self._held[k]
@@ -177,13 +180,22 @@ def _info(
         warnings=warnings,
         facts={
             **_facts(series, georef, volumes),
-            "block_bytes": plane * (_HELD * dtype.itemsize + _COPIES * _EIGHT),
+            "block_bytes": plane * (_HELD * dtype.itemsize + _COPIES * _EIGHT) + _inflated(series),
             "staged_bytes": plane * dtype.itemsize * len(series.slices),
         },
         scale=None if numbers.scale is None else (numbers.scale,),
         offset=None if numbers.offset is None else (numbers.offset,),
         series=series.key,
     )
+
+
+def _inflated(series: Series) -> int:
+    """Bytes of a deflated file, which is held whole while its frames are read, in pieces and joined."""
+    first = series.slices[0]
+    if series.facts.transfer_syntax != DeflatedExplicitVRLittleEndian:
+        return 0
+    frames = 1 if first.frame is None else max((one.frame or 0) + 1 for one in series.slices)
+    return 2 * frames * first.rows * first.columns * first.format.bits_allocated // 8
 
 
 def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def numbers(path: Path, name: str, text: str, count: int | None = None) -> list[
     """The numbers of a field, of which none is NaN or infinite. ``count``: how many they must be."""
     words = text.replace(",", " ").split()
     try:
-        found = [float(word) for word in words]
+        found = [float(_digits(word)) for word in words]
     except ValueError:
         raise fault(path, f"has no numbers as {name} ({text[:80]!r})") from None
     if count is not None and len(found) != count:
@@ -44,12 +44,19 @@ def numbers(path: Path, name: str, text: str, count: int | None = None) -> list[
 def integers(path: Path, name: str, text: str, count: int | None = None) -> list[int]:
     """The same of whole numbers, exactly as they are written."""
     try:
-        found = [int(word) for word in text.split()]
+        found = [int(_digits(word)) for word in text.split()]
     except ValueError:
         raise fault(path, f"has no whole numbers as {name} ({text[:80]!r})") from None
     if count is not None and len(found) != count:
         raise fault(path, f"has {len(found)} numbers as {name}, where {count} are needed")
     return found
+
+
+def _digits(word: str) -> str:
+    """ValueError for what Python takes as a number and no other program does: ``1_000``, digits of other scripts."""
+    if "_" in word or not word.isascii():
+        raise ValueError(word)
+    return word
 
 
 def axis_lengths(path: Path, axes: str, name: str, text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import VolumeGeoref
-from seg_batch.core.units import show_bytes
+from seg_batch.core.units import plural, show_bytes, with_commas
 from seg_batch.io.sources.formats.nifti_header import is_invertible, skew_warnings
 
 Encoding = Literal["raw", "deflate", "bzip2"]
@@ -91,7 +91,19 @@ def checked(layout: VolumeLayout) -> VolumeLayout:
                 f"{show_bytes(max(0, real))} can't hold them: it is cut short or its header is damaged; "
                 "copy it again from its origin"
             )
-    return layout
+    return replace(layout, oddities=(*layout.oddities, *_surplus(layout)))
+
+
+def _surplus(layout: VolumeLayout) -> list[str]:
+    """A line where a plain file goes on after its voxels: its header may say another type or size than it has."""
+    if not layout.is_plain or layout.offset < 0:
+        return []
+    after = layout.files[0].stat().st_size - layout.offset - layout.total_bytes
+    if after <= 0:
+        return []
+    return [
+        f"{with_commas(after)} {plural(after, 'byte')} after the voxels: not read; is the header the one of this data?"
+    ]
 
 
 def placed(path: Path, affine: np.ndarray, units: str = "mm") -> tuple[VolumeGeoref, list[str]]:

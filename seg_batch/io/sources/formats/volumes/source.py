@@ -120,5 +120,6 @@ def _describe(name: str, layout: VolumeLayout) -> SourceInfo:
             "compressed": not layout.is_plain,
             "byte_order": "big" if layout.dtype.str.startswith(">") else "little",
             "block_bytes": plane_bytes,
+            "staged_bytes": 0 if layout.is_plain else layout.total_bytes,
         },
     )

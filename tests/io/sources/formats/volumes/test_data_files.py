@@ -126,6 +126,14 @@ def test_links_out_of_the_folder_and_what_is_no_file_are_refused(tmp_path: Path)
     refused(home / "a.hdr", "a link to another folder", tmp_path)
 
 
+def test_bytes_after_the_voxels_are_told(tmp_path: Path) -> None:
+    for path in (
+        nrrd(tmp_path / "a.nrrd", VALUES, data=RAW * 2),
+        meta(tmp_path / "a.mha", VALUES, data=RAW * 2),
+    ):
+        assert "240 bytes after the voxels" in " ".join(open_source(path).info.warnings)
+
+
 def test_a_renamed_header_does_not_read_the_voxels_of_another(tmp_path: Path) -> None:
     for stem in ("scan", "scan-2"):
         (tmp_path / f"{stem}.raw").write_bytes(RAW)

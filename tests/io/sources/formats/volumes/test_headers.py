@@ -32,6 +32,7 @@ def refused(path: Path, words: str) -> None:
         ({"sizes": "6 5 0"}, "axes of"),
         ({"sizes": "6 5"}, "has 2 numbers as sizes"),
         ({"sizes": "6 5 4.0"}, "no whole numbers"),
+        ({"sizes": "6 5 0_4"}, "no whole numbers"),
         ({"dimension": "99999999"}, "99999999 axes"),
         ({"dimension": "-1"}, "-1 axes"),
         ({"type": "block"}, "no number of a known size"),
@@ -104,13 +105,15 @@ def test_a_size_that_other_programs_overlook_is_refused(tmp_path: Path) -> None:
 
 def test_headers_without_an_end(tmp_path: Path) -> None:
     path = tmp_path / "a.nrrd"
-    path.write_bytes(b"NRRD0004\n" + b"# comment\n" * 500_000)
+    path.write_bytes(b"NRRD0004\n" + (b"#" * 999 + b"\n") * 5_000)
     refused(path, "does not end within 4.0 MiB")
     path.write_bytes(b"NRRD0004\ntype: short\n")
     refused(path, "no empty line")
     path.write_bytes(b"NRRD0009\n\n")
     refused(path, "NRRD0005")
-    path.write_bytes(b"ObjectType = Image\n" + b"".join(b"A%d = b\n" % n for n in range(400_000)))
+    path.write_bytes(
+        b"ObjectType = Image\n" + b"".join(b"A%d = %999d\n" % (n, n) for n in range(5_000))
+    )
     refused(path, "does not end within 4.0 MiB")
 
 

@@ -1,0 +1,112 @@
+"""A structure set of a series, filled again and compared before it counts.
+
+Its contours are held as text while it is written: about as much as the file is long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from seg_batch.core.geometry import Box
+from seg_batch.core.spells import spell
+from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
+from seg_batch.io.sinks.dicom_rt.plane import Plane
+from seg_batch.io.sinks.dicom_rt.structure_set import Region, instance_of, structure_set
+from seg_batch.io.sinks.dicom_seg.frames import slabs
+from seg_batch.io.sinks.dicom_seg.header import texts_of
+from seg_batch.io.sinks.dicom_seg.origin import Origin, origin_of
+from seg_batch.io.sinks.dicom_seg.segments import Segment, numbers_of, segments_for
+from seg_batch.io.sinks.spec import ProductSpec, Read, damaged
+
+_SAME_MM = 1e-3
+
+
+def write_structures(part: Path, spec: ProductSpec, read: Read, again: Read, ending: str) -> None:
+    """Write and check ``part``. OutputError where the labels can't be said to lie on the slices of a series,
+    DamagedError when the file does not read back."""
+    origin = origin_of(spec.image, spec.extent, spec.georef, ending)
+    boxes = slabs(spec.extent, spec.chunk, np.dtype(spec.dtype).itemsize)
+    digest, found = hashlib.sha256(), set[int]()
+    for box in boxes:
+        labels = np.ascontiguousarray(read(box))
+        digest.update(labels)
+        found.update(np.flatnonzero(np.bincount(labels.reshape(-1))).tolist())
+    segments = segments_for(spec, found)
+    regions = _traced(origin, segments, again, boxes)
+    instances = {one.sop_uid: instance_of(origin, one) for one in origin.series.slices}
+    for item in instances.values():
+        item.pop("ReferencedFrameNumber", None)
+    run = spec.tags.get("SEGBATCH_FINGERPRINT", "")
+    made_of = (run, digest.hexdigest())
+    data = structure_set(origin, regions, instances.values(), texts_of(spec.tags, ""), made_of)
+    with part.open("wb") as file:
+        pydicom.dcmwrite(file, data, enforce_file_format=True)
+    check_structures(part, origin, segments, again, boxes)
+
+
+def _traced(
+    origin: Origin, segments: Sequence[Segment], read: Read, boxes: Sequence[Box]
+) -> list[Region]:
+    regions = {one.number: Region(one) for one in segments}
+    numbers = numbers_of(segments)
+    for box in boxes:
+        for k, labels in enumerate(read(box), box.start[0]):
+            at = origin.series.slices[k]
+            plane, instance = Plane.of(at), instance_of(origin, at)
+            for number, line in outlines(numbers[labels].astype(np.int32)):
+                regions[number].add(plane.text(line), instance)
+    return list(regions.values())
+
+
+@spell("check")
+def check_structures(
+    part: Path, origin: Origin, segments: Sequence[Segment], read: Read, boxes: Sequence[Box]
+) -> None:
+    """DamagedError unless the contours of the file, filled by centres of voxels, give the labels of the store."""
+    try:
+        wrong = _differences(pydicom.dcmread(part), origin, segments, read, boxes)
+    except (OSError, ValueError, AttributeError, KeyError, IndexError) as error:
+        raise damaged(part, [str(error)]) from error
+    if wrong:
+        raise damaged(part, wrong)
+
+
+def _differences(
+    data: Any, origin: Origin, segments: Sequence[Segment], read: Read, boxes: Sequence[Box]
+) -> list[str]:
+    numbers, lines = numbers_of(segments), _by_slice(data)
+    for box in boxes:
+        for k, labels in enumerate(read(box), box.start[0]):
+            at = origin.series.slices[k]
+            plane, expected = Plane.of(at), numbers[labels]
+            filled = np.zeros_like(expected)
+            here = lines.pop((at.sop_uid, at.frame), {})
+            for number, texts in here.items():
+                points = [plane.points(text) for text in texts]
+                if max(beside for _, beside in points) > _SAME_MM:
+                    return [f"contours of slice {k} lie beside it"]
+                filled[fill(expected.shape, [one for one, _ in points])] = segments[
+                    number - 1
+                ].number
+            if not np.array_equal(filled, expected):
+                return [f"contours of slice {k} hold other voxels"]
+    return [f"contours refer to {len(lines)} slices that are none of the series"] if lines else []
+
+
+def _by_slice(data: Any) -> dict[tuple[str, int | None], dict[int, list[bytes]]]:
+    """The texts of all contours by instance and frame, then by the number of their region."""
+    lines: dict[Any, dict[int, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+    for region in data.ROIContourSequence:
+        for item in region.get("ContourSequence", ()):
+            of = item.ContourImageSequence[0]
+            frame = of.get("ReferencedFrameNumber")
+            key = str(of.ReferencedSOPInstanceUID), None if frame is None else int(frame) - 1
+            lines[key][int(region.ReferencedROINumber)].append(item.get_item("ContourData").value)
+    return lines

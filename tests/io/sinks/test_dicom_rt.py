@@ -1,0 +1,126 @@
+"""RT structure sets: contours that, filled again, are the labels, as skimage fills them, too."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from skimage.draw import polygon2mask
+
+from seg_batch.core.errors import DamagedError
+from seg_batch.core.geometry import Box
+from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
+from seg_batch.io.sinks.dicom_rt.write import check_structures, write_structures
+from seg_batch.io.sinks.dicom_seg.origin import origin_of
+from seg_batch.io.sinks.dicom_seg.segments import segments_for
+from seg_batch.io.sinks.spec import ProductSpec
+from tests.io.sinks.test_dicom_seg import LIVER, SHAPE, labels_of, spec_of
+from tests.support.dicom_files import AXIAL, oblique, write_series
+
+
+def write(part: Path, spec: ProductSpec, labels: np.ndarray) -> Any:
+    def read(box: Box) -> np.ndarray:
+        return labels[box.slices()]
+
+    write_structures(part, spec, read, read, ".rtstruct.dcm")
+    return pydicom.dcmread(part)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_contours_of_any_mask_are_filled_to_it_again(seed: int) -> None:
+    """Noise has all that is awkward: holes in holes, touching corners, single voxels, borders."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, (2, 3, 4, 2)[seed], (23, 31)).astype(np.int32)
+    labels[5:18, 6:20] = 1
+    labels[8:15, 9:17] = 0
+    labels[10:13, 11:15] = 1
+    for label in range(1, labels.max() + 1):
+        lines = [line for number, line in outlines(labels) if number == label]
+        np.testing.assert_array_equal(fill(labels.shape, lines), labels == label)
+        by_skimage = np.zeros(labels.shape, int)
+        for line in lines:
+            by_skimage += polygon2mask(labels.shape, line[:, ::-1])
+        np.testing.assert_array_equal(by_skimage % 2 == 1, labels == label)
+
+
+def test_a_region_with_holes_is_one_line() -> None:
+    labels = np.ones((9, 12), np.int32)
+    labels[2:4, 2:4] = labels[5:7, 6:10] = 0
+    ((_, line),) = outlines(labels)
+    np.testing.assert_array_equal(fill(labels.shape, [line]), labels == 1)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, oblique(20.0, -35.0, 10.0)])
+@pytest.mark.parametrize("tilt", [None, 0.7])
+def test_contours_lie_in_the_patient_where_their_voxels_do(
+    orientation: tuple[float, ...], tilt: float | None, tmp_path: Path
+) -> None:
+    rows, columns = np.split(np.array(orientation), 2)
+    step = None if tilt is None else np.cross(rows, columns) * 2.5 + tilt * columns
+    series = write_series(tmp_path / "s", SHAPE, orientation=orientation, step=step)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 3, 4] = 1  # its contour is a diamond around its centre
+    data = write(tmp_path / "x.rtstruct.dcm", spec_of(tmp_path / "s", labels), labels)
+    (item,) = data.ROIContourSequence[0].ContourSequence
+    at = np.array(item.ContourData, float).reshape(-1, 3).mean(0)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine
+    np.testing.assert_allclose(at, (lps @ (4, 3, 2, 1))[:3], atol=1e-4)
+
+
+def test_a_structure_set_refers_to_its_series(tmp_path: Path) -> None:
+    series = write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    spec = spec_of(tmp_path / "s", labels)
+    classes = tuple(replaced(c) if c.id == 2 else c for c in spec.classes)
+    spec = replace(spec, classes=classes)
+    data = write(tmp_path / "x.rtstruct.dcm", spec, labels)
+    assert [one.ROIName for one in data.StructureSetROISequence] == ["part 1", "Leber", "part 5"]
+    assert list(data.ROIContourSequence[1].ROIDisplayColor) == [200, 30, 90]
+    code = data.RTROIObservationsSequence[1].RTROIIdentificationCodeSequence[0]
+    assert code.CodeValue == "10200004"
+    frame = data.ReferencedFrameOfReferenceSequence[0]
+    assert frame.FrameOfReferenceUID == series.frame_of_reference
+    of = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    assert (of.SeriesInstanceUID, len(of.ContourImageSequence)) == (series.uid, SHAPE[0])
+    again = write(tmp_path / "y.rtstruct.dcm", replace(spec, chunk=(1, 2, 2)), labels)
+    assert (tmp_path / "x.rtstruct.dcm").read_bytes() == (tmp_path / "y.rtstruct.dcm").read_bytes()
+    assert again.PatientID == "made-up-1"
+    nothing = write(tmp_path / "z.rtstruct.dcm", spec, np.zeros(SHAPE, np.uint8))
+    assert not nothing.ROIContourSequence[0].get("ContourSequence")
+
+
+def replaced(info: Any) -> Any:
+    return info.model_copy(update={"name": "Leber", "colour": (200, 30, 90), "code": LIVER})
+
+
+def test_contours_that_hold_other_voxels_are_seen(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    spec = spec_of(tmp_path / "s", labels)
+    path = tmp_path / "x.rtstruct.dcm"
+    write(path, spec, labels)
+    origin = origin_of(spec.image, spec.extent, spec.georef, ".rtstruct.dcm")
+    segments = segments_for(spec, {0, 1, 2, 5})
+    other = labels.copy()
+    other[3, 2, 2] ^= 1
+    with pytest.raises(DamagedError, match="other voxels"):
+        check_structures(
+            path, origin, segments, lambda box: other[box.slices()], [Box.whole(SHAPE)]
+        )
+
+
+@pytest.mark.needs("dciodvfy")
+def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    write(tmp_path / "x.rtstruct.dcm", spec_of(tmp_path / "s", labels), labels)
+    done = subprocess.run(
+        ["dciodvfy", "-new", tmp_path / "x.rtstruct.dcm"], capture_output=True, text=True
+    )
+    assert not [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert "RTStructureSet" in done.stderr
