@@ -40,7 +40,8 @@ def pseudonyms_for(
     public = (folder, os.path.abspath(output), str(output), *models)
     made = pseudonyms(table, sources, public, is_dry=is_dry)
     for pseudonym in made:
-        require_untold(pseudonym, os.path.basename(str(output).rstrip("/")))
+        for name in (str(output), *arguments.also):
+            require_untold(pseudonym, os.path.basename(name.rstrip("/")))
     return made
 
 
