@@ -166,6 +166,8 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
         identity = _identity(request, file.info, model) | (SUMS if why is None else {})
+        if made_of.kind == "volume":
+            identity |= _segments_of(request.options.seg, outputs)
         words = in_words(engine.why, why)
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
@@ -294,12 +296,17 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
-        **({} if request.options.seg == "labelmap" else {"seg": request.options.seg}),
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
         **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
     }
+
+
+def _segments_of(seg: str, outputs: Outputs) -> dict[str, str]:
+    """How the main product stores its segments, where that is not as ever."""
+    counts = format_of(outputs.product, "volume") == "dicom_seg" and seg != "labelmap"
+    return {"seg": seg} if counts else {}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:
