@@ -51,7 +51,7 @@ class Outbox:
         self._wake, self._ended, self._told = threading.Condition(), False, False
         self._sent = _keys_in(self._log)
         self._waiting: dict[str, _Waiting] = {}
-        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="segbatch-sending", daemon=True)
 
     def __enter__(self) -> Outbox:
         if self._places:
