@@ -23,7 +23,7 @@ ROWS: list[dict[str, str]] = [
     {"config": "pydantic pydantic_core yaml"},
     {
         "executors": "dask distributed dask_cuda cryptography",
-        "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2 contourpy pydicom highdicom pynetdicom SimpleITK PIL",
+        "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2 contourpy pydicom highdicom pynetdicom PIL",
         "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert dynamic_network_architectures",
     },
     {"inference": "numpy scipy"},

@@ -33,7 +33,9 @@ print("imported:", *{name.partition(".")[0] for name in sys.modules}, file=sys.s
 SLOW = {
     *("tensorflow", "keras", "openvino", "dask", "distributed", "scipy", "matplotlib"),
     *("numpy", "rasterio", "nibabel", "zarr", "jinja2", "cryptography"),
+    *("pydicom", "gdcm", "highdicom", "pynetdicom", "SimpleITK", "PIL", "contourpy"),
 }
+SCENE = ROOT / "seg_batch" / "data" / "samples" / "zion_landsat8.tif"
 
 
 def tracked() -> list[Path]:
@@ -82,3 +84,7 @@ def test_every_file_can_be_read_in_one_sitting() -> None:
 )
 def test_help_and_docs_import_nothing_slow(command: list[str]) -> None:
     assert not imported(*command) & SLOW
+
+
+def test_a_scene_is_inspected_without_what_reads_volumes() -> None:
+    assert imported("inspect", str(SCENE)) & SLOW == {"numpy", "rasterio"}

@@ -105,6 +105,7 @@ def test_the_trace_of_a_prediction_names_every_stage_and_no_file(
     assert plain.read_bytes() == product.read_bytes()
 
 
+@pytest.mark.full
 def test_the_trace_of_a_run_has_the_small_and_the_large_inputs(
     night: Callable[..., Workflow], scenes: Path, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def normalisation(**changes: Any) -> dict[str, Any]:
 numbers = st.floats(-1e9, 1e9)
 
 
+@pytest.mark.full
 @given(
     mean=st.tuples(numbers, numbers),
     std=st.tuples(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9)),

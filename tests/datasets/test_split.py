@@ -92,6 +92,7 @@ def test_folds_of_a_scene_hold_out_whole_blocks(extent: Shape, side: int, seed: 
     assert sorted(map(str, tested)) == sorted(map(str, blocks))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fold", [0, 2])
 def test_no_stored_training_patch_is_nearer_to_a_fold_than_the_gap(
     tmp_path: Path, fold: int

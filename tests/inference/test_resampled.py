@@ -153,6 +153,7 @@ def test_the_grid_of_the_model_is_that_of_an_image_resampled_before(tmp_path: Pa
     assert all(check["ok"] for check in verify_product(out)["checks"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("side", [10, 52])
 def test_nodata_and_skipped_voxels_are_those_of_the_file(tmp_path: Path, side: float) -> None:
     """Law 8, where what is empty on one grid is not on the other."""

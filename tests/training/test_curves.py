@@ -195,6 +195,7 @@ def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe])
     assert found["waited"] == 0.01
 
 
+@pytest.mark.full
 def test_hashes_follow_bytes_and_settings_and_nothing_else(
     cut: tuple[PatchSet, Recipe], tmp_path: Path
 ) -> None:

@@ -56,11 +56,11 @@ def _stack_pattern(text: str) -> None:
 
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
-    between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series. ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
-    several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
+    between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series.
+    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
-    a DICOM folder, by number or UID."""
+    a DICOM folder, by its number, its UID, or a part of that."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     dicom: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()

@@ -114,6 +114,7 @@ def test_any_blocks_give_what_whole_arrays_do(
         assert np.array_equal(kept, ways[0][1][:, *part.box.slices()])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scores", KINDS)
 def test_jumps_are_those_of_probabilities(scores: Scores) -> None:
     """At most one in a pair of voxels of exclusive classes, however far their logits are apart."""

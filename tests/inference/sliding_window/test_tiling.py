@@ -111,6 +111,7 @@ def crooked(patches: np.ndarray) -> np.ndarray:
     return np.stack([value, 1 - value], -1)
 
 
+@pytest.mark.full
 @settings(max_examples=20)
 @given(grids(most=0), st.sampled_from(TAPERS))
 def test_small_images_lie_in_the_middle_of_zeros(grid: Grid, taper: str) -> None:

@@ -71,7 +71,7 @@ BAD: Mapping[str, tuple[Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
     "no_slope": (all_with(RescaleSlope=0), ("rescale slope is 0",)),
     "mosaic": (
         all_with(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]),
-        ("a mosaic", "side by side"),
+        ("a mosaic", "side by side", "or as an enhanced file"),
     ),
     "palette": (all_with(PhotometricInterpretation="PALETTE COLOR"), ("colour",)),
     "bits": (all_with(BitsStored=12, HighBit=20), ("contradict",)),

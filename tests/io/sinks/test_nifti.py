@@ -174,12 +174,15 @@ def test_any_extent_without_a_header_to_copy(
     assert isinstance(image, nibabel.Nifti2Image if max(extent) > 32767 else nibabel.Nifti1Image)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "box",
     [
         (3, 5, 7),
         (3, 5, 12),
-        *(pytest.param(b, marks=pytest.mark.full) for b in [(3, 11, 12), (1, 1, 1), (9, 11, 12)]),
+        (3, 11, 12),
+        (1, 1, 1),
+        (9, 11, 12),
     ],
 )
 def test_boxes_of_any_shape_find_their_places(

@@ -115,6 +115,7 @@ def test_probabilities_in_float32_from_every_head(arch: str, rank: int) -> None:
         np.testing.assert_allclose(y.sum(-1), 1.0, atol=1e-6)
 
 
+@pytest.mark.full
 @EVERY
 def test_heads_stay_float32_in_mixed_precision(arch: str) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -70,8 +70,8 @@ def _mosaic(series: Series) -> str:
     if "MOSAIC" not in series.facts.image_type:
         return ""
     return (
-        "a mosaic, whose planes show many slices side by side: export it as single slices or as an enhanced file, or unfold it "
-        "with dcm2niix"
+        "a mosaic, whose planes show many slices side by side: export it from the scanner or its archive as single slices "
+        "or as an enhanced file"
     )
 
 

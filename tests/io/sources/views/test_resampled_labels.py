@@ -93,6 +93,7 @@ def test_any_box_holds_the_bits_of_the_whole(field: Any, data: st.DataObject) ->
     assert {*np.unique(part.values[..., 0][mine])} <= {*np.unique(values)}
 
 
+@pytest.mark.full
 def test_finer_labels_are_those_of_the_largest_linear_share() -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 3, (5, 6, 4)).repeat(2, 0).repeat(2, 1).repeat(2, 2).astype(np.uint8)
