@@ -35,9 +35,9 @@ def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, l
 
 
 def _prove(spec: ProductSpec, name: str) -> list[str]:
-    from seg_batch.io.sinks.dicom_seg.origin import origin_of
+    from seg_batch.io.sinks.dicom_seg.write import prove_seg
 
-    return origin_of(spec.image, spec.extent, spec.georef, _ENDING).warnings
+    return prove_seg(spec, _ENDING)
 
 
 def _write_structures(
@@ -49,9 +49,9 @@ def _write_structures(
 
 
 def _prove_structures(spec: ProductSpec, name: str) -> list[str]:
-    from seg_batch.io.sinks.dicom_seg.origin import origin_of
+    from seg_batch.io.sinks.dicom_rt.write import prove_structures
 
-    return origin_of(spec.image, spec.extent, spec.georef, _STRUCTURES).warnings
+    return prove_structures(spec, _STRUCTURES)
 
 
 DICOM_SEG = Format(

@@ -347,7 +347,7 @@ def test_headers_that_lack_or_break_what_is_copied(tmp_path: Path) -> None:
     np.testing.assert_allclose(centroids(got, at), expected, atol=1e-4)
     write_series(tmp_path / "one", SHAPE, tags={"StudyInstanceUID": None})
     spec = spec_of(tmp_path / "one", labels)
-    with pytest.raises(OutputError, match=r"no StudyInstanceUID.*nii\.gz"):
+    with pytest.raises(OutputError, match=r"no usable StudyInstanceUID.*nii\.gz"):
         write(tmp_path / "x.seg.dcm", spec, labels)
 
 

@@ -40,7 +40,9 @@ _DECODED = {
 _BASELINE_BITS = 8  # of JPEG Extended, decoders read what baseline JPEG has, too
 _UNIT = 0.01  # by which direction cosines may miss length 1 and a right angle: some are written with two decimals
 _SAME = 1e-3  # of cosines, and relative of pixel sizes: rounding of decimal strings, and no turn that moves a voxel
-_FURTHEST_MM = 1e6
+_FURTHEST_MM, _LEAST_MM = 1e6, 1e-6  # pixels of a nanometre are finer than any microscope's
+_SLOPES = (1e-20, 1e20)  # of a rescale; float32 holds what it makes of stored numbers
+_MOST_INTERCEPT = 1e20
 
 
 def named(one: Slice) -> str:
@@ -115,6 +117,11 @@ def _pixel_fault(one: Slice) -> str:
         return (
             f"its rescale slope is {one.slope:g}, which makes all values one; its header is damaged"
         )
+    if not _SLOPES[0] <= abs(one.slope) <= _SLOPES[1] or abs(one.intercept) > _MOST_INTERCEPT:
+        return (
+            f"its rescale slope is {one.slope:g} and its intercept {one.intercept:g}, by which its values are none of a "
+            "measure; its header is damaged"
+        )
     plane = one.rows * one.columns * pixels.bits_allocated // 8
     if min(one.rows, one.columns) < 1 or plane > MOST_PLANE_BYTES:
         return (
@@ -140,7 +147,7 @@ def _place_fault(one: Slice) -> str:
     assert one.pixel_mm is not None
     if max(map(abs, one.position)) > _FURTHEST_MM:
         return f"its position is {one.position}, which is in no room; its header is damaged"
-    if min(one.pixel_mm) <= 0 or max(one.pixel_mm) > _FURTHEST_MM:
+    if min(one.pixel_mm) < _LEAST_MM or max(one.pixel_mm) > _FURTHEST_MM:
         return f"its pixel spacing is {one.pixel_mm}; its header is damaged"
     rows, columns = np.split(np.array(one.orientation), 2)
     lengths = np.linalg.norm(rows), np.linalg.norm(columns)

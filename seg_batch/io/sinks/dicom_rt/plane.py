@@ -6,9 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg_batch.core.errors import OutputError
 from seg_batch.io.dicom.series import Slice
+from seg_batch.io.sinks.dicom_seg.origin import USUAL, Origin
 
 _DIGITS = "%.4f"  # of a mm
+_LEAST_MM = 1e-3  # between points that these digits tell apart
+
+
+def require_apart(origin: Origin, ending: str) -> None:
+    """OutputError for a series whose pixels are so small that corners of contours would fall together."""
+    at = origin.series.slices[0]
+    least = min(at.pixel_mm or (1.0,))
+    if least < _LEAST_MM:
+        raise OutputError(
+            f"{origin.path}: its pixels are {least:g} mm wide, and a {ending} tells apart what lies {_LEAST_MM:g} mm apart or "
+            f"more: use {USUAL}"
+        )
 
 
 @dataclass(frozen=True)

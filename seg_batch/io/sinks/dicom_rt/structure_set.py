@@ -18,10 +18,11 @@ from pydicom.uid import (
 
 from seg_batch.core.versions import package_version
 from seg_batch.io.dicom.series import Slice
-from seg_batch.io.sinks.dicom_seg.header import MAKER, UTF8, patient_and_study, set_times
+from seg_batch.io.sinks.dicom_seg.header import MAKER, patient_and_study, set_times
 from seg_batch.io.sinks.dicom_seg.origin import Origin
 from seg_batch.io.sinks.dicom_seg.segments import Segment, concept
 from seg_batch.io.sinks.dicom_seg.texts import cut, uid_of
+from seg_batch.io.sinks.dicom_seg.usable import UTF8
 from seg_batch.io.sources.formats.dicom_seg import LABEL
 
 _NUMBER = 2000  # added to the number of the source's series

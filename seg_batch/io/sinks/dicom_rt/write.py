@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ import pydicom
 from seg_batch.core.geometry import Box
 from seg_batch.core.spells import spell
 from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
-from seg_batch.io.sinks.dicom_rt.plane import Plane
+from seg_batch.io.sinks.dicom_rt.plane import Plane, require_apart
 from seg_batch.io.sinks.dicom_rt.structure_set import Region, instance_of, structure_set
 from seg_batch.io.sinks.dicom_seg.frames import slabs
 from seg_batch.io.sinks.dicom_seg.header import texts_of
 from seg_batch.io.sinks.dicom_seg.origin import Origin, origin_of
 from seg_batch.io.sinks.dicom_seg.segments import Segment, numbers_of, segments_for
+from seg_batch.io.sinks.dicom_seg.usable import refusing
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged
 
 _SAME_MM = 1e-3
@@ -45,10 +47,22 @@ def write_structures(part: Path, spec: ProductSpec, read: Read, again: Read, end
         item.pop("ReferencedFrameNumber", None)
     run = spec.tags.get("SEGBATCH_FINGERPRINT", "")
     made_of = (run, digest.hexdigest())
-    data = structure_set(origin, regions, instances.values(), texts_of(spec.tags, ""), made_of)
-    with part.open("wb") as file:
+    with refusing(origin.path, ending), part.open("wb") as file:
+        data = structure_set(origin, regions, instances.values(), texts_of(spec.tags, ""), made_of)
         pydicom.dcmwrite(file, data, enforce_file_format=True)
     check_structures(part, origin, segments, again, boxes)
+
+
+def prove_structures(spec: ProductSpec, ending: str) -> list[str]:
+    """Before any work: OutputError unless a header can be made of the series, which is tried without contours; what the user
+    is to know of it."""
+    origin = origin_of(spec.image, spec.extent, spec.georef, ending)
+    require_apart(origin, ending)
+    with refusing(origin.path, ending):
+        items = [instance_of(origin, origin.series.slices[0])]
+        data = structure_set(origin, [], items, texts_of({}, ""), ())
+        pydicom.dcmwrite(BytesIO(), data, enforce_file_format=True)
+    return origin.warnings
 
 
 def _traced(

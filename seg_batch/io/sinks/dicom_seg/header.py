@@ -7,14 +7,12 @@ pixels are put in afterwards.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from highdicom.seg import Segmentation, SegmentDescription
-from pydicom.config import RAISE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
@@ -25,6 +23,7 @@ from seg_batch.io.dicom.series import Slice
 from seg_batch.io.sinks.dicom_seg.origin import Origin
 from seg_batch.io.sinks.dicom_seg.segments import Segment
 from seg_batch.io.sinks.dicom_seg.texts import cut, uid_of
+from seg_batch.io.sinks.dicom_seg.usable import UTF8
 
 MAKER = "segbatch"
 _NEEDED = (  # of type 1 or 2 in every image (PS3.3 C.7.1.1, C.7.2.1), and missing in many
@@ -32,9 +31,7 @@ _NEEDED = (  # of type 1 or 2 in every image (PS3.3 C.7.1.1, C.7.2.1), and missi
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 _DATE, _TIME = "19700101", "000000"
-_LOSSY = "LossyImageCompression"  # said of what is derived from such, too
 _NUMBER = 1000  # added to the number of the source's series
-UTF8 = "ISO_IR 192"
 
 
 @dataclass(frozen=True)
@@ -63,29 +60,27 @@ def seg_dataset(
     else:
         values = present[:, None, None, :].astype(np.uint8)
     made_of = (series.key, identity.run, *texts.values())
-    with warnings.catch_warnings():  # of names of patients that are as they are
-        warnings.simplefilter("ignore", UserWarning)
-        data: Any = Segmentation(
-            source_images=_stand_ins(origin, names),
-            pixel_array=values,
-            segmentation_type="LABELMAP" if labelmap else "BINARY",
-            segment_descriptions=list(descriptions),
-            series_instance_uid=uid_of("series", *made_of),
-            series_number=_NUMBER + max(0, series.facts.number or 0) % 1_000_000,
-            sop_instance_uid=uid_of("instance", *made_of, identity.labels),
-            instance_number=1,
-            manufacturer=MAKER,
-            manufacturer_model_name=MAKER,
-            software_versions=package_version(),
-            device_serial_number=MAKER,
-            content_label="SEGMENTATION",
-            content_description=texts["content"],
-            content_creator_name=f"{MAKER}^",
-            series_description=texts["series"],
-            transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
-            omit_empty_frames=not labelmap,
-            specific_character_set=UTF8,
-        )
+    data: Any = Segmentation(
+        source_images=_stand_ins(origin, names),
+        pixel_array=values,
+        segmentation_type="LABELMAP" if labelmap else "BINARY",
+        segment_descriptions=list(descriptions),
+        series_instance_uid=uid_of("series", *made_of),
+        series_number=_NUMBER + max(0, series.facts.number or 0) % 1_000_000,
+        sop_instance_uid=uid_of("instance", *made_of, identity.labels),
+        instance_number=1,
+        manufacturer=MAKER,
+        manufacturer_model_name=MAKER,
+        software_versions=package_version(),
+        device_serial_number=MAKER,
+        content_label="SEGMENTATION",
+        content_description=texts["content"],
+        content_creator_name=f"{MAKER}^",
+        series_description=texts["series"],
+        transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
+        omit_empty_frames=not labelmap,
+        specific_character_set=UTF8,
+    )
     data.SegmentsOverlap = "NO"
     data.Rows, data.Columns = origin.extent[1:]
     del data.PixelData
@@ -112,29 +107,18 @@ def _stand_ins(origin: Origin, names: list[str]) -> list[Dataset]:
     first = origin.first_header()
     for element in patient_and_study(first):
         stand_ins[0].add(element)
-    first.decode()
     for element in first:
-        of_pixels = element.tag.group > 0x20 and not element.keyword.startswith(_LOSSY)
-        if element.tag not in stand_ins[0] and not of_pixels:
-            stand_ins[0].add(_valid(element))
+        if element.tag not in stand_ins[0]:
+            stand_ins[0].add(element)
     return stand_ins
 
 
 def patient_and_study(first: Dataset) -> list[DataElement]:
     """What every instance of a study says of it, empty where the source does not say it."""
-    first.decode()
     empty = Dataset()
     for keyword in _NEEDED:
         setattr(empty, keyword, None)
-    return [_valid(first.get(element.tag, element)) for element in empty]
-
-
-def _valid(element: DataElement) -> DataElement:
-    """The element, empty where its value is none of its kind: it could not be written, and the scan was."""
-    try:
-        return DataElement(element.tag, element.VR, element.value, validation_mode=RAISE)
-    except (ValueError, TypeError):
-        return DataElement(element.tag, element.VR, None)
+    return [first.get(element.tag, element) for element in empty]
 
 
 def _texts(values: Sequence[float] | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
@@ -16,6 +16,7 @@ from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sinks.dicom_seg.texts import uid_of
+from seg_batch.io.sinks.dicom_seg.usable import is_uid, refusing, usable
 from seg_batch.io.sources.formats.dicom.source import DicomSource, open_dicom
 from seg_batch.io.sources.views.open_view import ImageSpec
 
@@ -36,18 +37,31 @@ class Origin:
     def frame_of_reference(self) -> str:
         """The series' own; where it names none, one for all that is made of it: readers place nothing without."""
         facts = self.series.facts
-        return facts.frame_of_reference or uid_of("frame of reference", facts.uid)
+        return self._own_frame or uid_of("frame of reference", facts.uid)
+
+    @property
+    def _own_frame(self) -> str:
+        own = self.series.facts.frame_of_reference
+        return own if is_uid(own) else ""
 
     @property
     def warnings(self) -> list[str]:
-        if self.series.facts.frame_of_reference:
+        if self._own_frame:
             return []
         return ["the headers name no frame of reference; what refers to them gets one of its own"]
 
     def first_header(self) -> Dataset:
-        """All but the pixels of the first slice's file."""
-        with tree_at(self.path).open(self.series.slices[0].file) as file:
-            return pydicom.dcmread(file, stop_before_pixels=True)
+        """What of the header of the first slice's file may be written again."""
+        with (
+            refusing(self.path, "file of its series"),
+            tree_at(self.path).open(self.series.slices[0].file) as file,
+        ):
+            return usable(pydicom.dcmread(file, stop_before_pixels=True))
+
+    def of_one_slice(self) -> Origin:
+        """The same of the first slice alone, on which it is tried whether a file can be made."""
+        series = replace(self.series, slices=self.series.slices[:1])
+        return replace(self, series=series, extent=(1, *self.extent[1:]))
 
 
 def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: str) -> Origin:
@@ -68,7 +82,7 @@ def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: st
         )
     if lacking := _lacking(series):
         raise OutputError(
-            f"{path}: its headers have no {lacking}, which a {ending} refers to: use {USUAL}"
+            f"{path}: its headers have no usable {lacking}, which a {ending} refers to: use {USUAL}"
         )
     return Origin(path, series, info.extent, info.georef)
 
@@ -76,9 +90,9 @@ def origin_of(image: ImageSpec | None, extent: Shape, georef: Georef, ending: st
 def _lacking(series: Series) -> str:
     facts = series.facts
     needed = {
-        "StudyInstanceUID": facts.study_uid,
-        "SeriesInstanceUID": facts.uid,
-        "SOPClassUID": facts.sop_class,
-        "SOPInstanceUID": all(one.sop_uid for one in series.slices),
+        "StudyInstanceUID": is_uid(facts.study_uid),
+        "SeriesInstanceUID": is_uid(facts.uid),
+        "SOPClassUID": is_uid(facts.sop_class),
+        "SOPInstanceUID": all(is_uid(one.sop_uid) for one in series.slices),
     }
-    return ", ".join(name for name, value in needed.items() if not value)
+    return ", ".join(name for name, there in needed.items() if not there)

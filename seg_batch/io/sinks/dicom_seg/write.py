@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
+from seg_batch.config.card import ClassInfo
 from seg_batch.core.geometry import Box
 from seg_batch.core.versions import package_version
 from seg_batch.io.sinks.dicom_seg import frames
@@ -23,6 +26,7 @@ from seg_batch.io.sinks.dicom_seg.segments import (
     segments_for,
 )
 from seg_batch.io.sinks.dicom_seg.texts import uid_of
+from seg_batch.io.sinks.dicom_seg.usable import refusing
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources.formats.dicom_seg import BACKGROUND
 
@@ -47,8 +51,8 @@ def write_seg(part: Path, spec: ProductSpec, read: Read, again: Read, ending: st
         for one in segments
     ]
     present = None if as_map else _present(there, segments)
-    data, order = seg_dataset(origin, segments, described, present, identity, texts)
-    with part.open("wb") as file:
+    with refusing(origin.path, ending), part.open("wb") as file:
+        data, order = seg_dataset(origin, segments, described, present, identity, texts)
         pydicom.dcmwrite(file, data, enforce_file_format=True)
 
     def numbered(box: Box) -> np.ndarray:
@@ -61,6 +65,21 @@ def write_seg(part: Path, spec: ProductSpec, read: Read, again: Read, ending: st
     else:
         frames.append_bits(part, numbered, order, boxes)
     check_seg(part, origin, again, boxes)
+
+
+def prove_seg(spec: ProductSpec, ending: str) -> list[str]:
+    """Before any work: OutputError unless a header can be made of the series, which is tried of one slice; what the user is
+    to know of it."""
+    origin = origin_of(spec.image, spec.extent, spec.georef, ending)
+    segments = segments_for(replace(spec, classes=(ClassInfo(id=1, name="any"),)), {1})
+    algorithm, texts = algorithm_of({}, package_version()), texts_of({}, "")
+    described = [description(one, algorithm, uid_of("tried")) for one in segments]
+    with refusing(origin.path, ending):
+        data, _ = seg_dataset(
+            origin.of_one_slice(), segments, described, None, Identity("", ""), texts
+        )
+        pydicom.dcmwrite(BytesIO(), data, enforce_file_format=True)
+    return origin.warnings
 
 
 def _survey(read: Read, boxes: Sequence[Box]) -> tuple[list[np.ndarray], str]:
