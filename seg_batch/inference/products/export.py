@@ -94,7 +94,6 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
         with_probabilities=plan.probabilities,
         image=prepared.request.image(),
         card=prepared.model.card,
-        background=prepared.model.card.background,
         seg=prepared.request.options.seg,
     )
 

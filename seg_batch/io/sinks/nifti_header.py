@@ -64,14 +64,13 @@ def _extension(code: int, content: bytes, filled: bytes = b"\0") -> bytes:
 
 def label_table(spec: ProductSpec) -> bytes:
     """The label table that TotalSegmentator writes, in the XML of Caret, and reads from the first extension. A name in CDATA ends at ``]]>``, which is parted."""
-    background = 0 if spec.card is None else spec.card.background
     rows = []
     for c in spec.classes:
         red, green, blue = (f"{value / 255:.6g}" for value in c.colour)
         name = (visible(c.name).strip() or f"class {c.id}").replace("]]>", "]]]]><![CDATA[>")
         rows.append(
             f'<Label Key="{c.id}" Red="{red}" Green="{green}" Blue="{blue}" '
-            f'Alpha="{int(c.id != background)}"><![CDATA[{name}]]></Label>\n'
+            f'Alpha="{int(c.id != spec.background)}"><![CDATA[{name}]]></Label>\n'
         )
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<CaretExtension><VolumeInformation Index="0"><LabelTable>\n'

@@ -83,8 +83,7 @@ def _palette(spec: ProductSpec) -> Palette:
 
 
 def _drawn(spec: ProductSpec) -> list[ClassInfo]:
-    background = None if spec.card is None else spec.card.background
-    return [c for c in spec.classes if c.id != background]
+    return [c for c in spec.classes if c.id != spec.background]
 
 
 def _legend(spec: ProductSpec, planes: tuple[Plane, ...]) -> list[Entry]:

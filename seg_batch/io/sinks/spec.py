@@ -58,8 +58,8 @@ class ProductSpec:
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
-    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``background``:
-    the label that is no segment, and ``seg``: how segments are stored, for products that have segments."""
+    ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
+    segments are stored, for products that have segments."""
 
     extent: Shape
     dtype: str
@@ -74,8 +74,12 @@ class ProductSpec:
     side_file: str = ""
     image: ImageSpec | None = None
     card: ModelCard | None = None
-    background: int | None = 0
     seg: Literal["labelmap", "binary"] = "labelmap"
+
+    @property
+    def background(self) -> int | None:
+        """The label that is no segment and has no colour; None where each label is a class to be seen."""
+        return 0 if self.card is None else self.card.background
 
     @property
     def bands(self) -> int:

@@ -36,6 +36,7 @@ from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.open_view import ImageSpec
 from tests.support.dicom_files import SeriesOf, oblique, write_series
+from tests.support.io.stores import card_of
 
 SHAPE = (4, 6, 7)
 LIVER = SegmentCode(
@@ -284,7 +285,7 @@ def test_any_ids_come_back(
     labels = np.array(ids, np.uint16)[np.minimum(labels_of(), 3) % len(ids)]
     labels = labels.astype(np.uint8) if max(ids) < 256 else labels
     classes = tuple(ClassInfo(id=k, name=f"part {k}") for k in ids)
-    spec = spec_of(tmp_path / "s", labels, seg=kind, classes=classes, background=background)
+    spec = spec_of(tmp_path / "s", labels, seg=kind, classes=classes, card=card_of(classes, background))
     values, _ = by_us(write(tmp_path / "x.seg.dcm", spec, labels))
     np.testing.assert_array_equal(values, labels)
     seg = highdicom.seg.segread(tmp_path / "x.seg.dcm")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rasterio.crs import CRS
 
-from seg_batch.config.card import ClassInfo
+from seg_batch.config.card import ClassInfo, ModelCard, make_card
 from seg_batch.core.geometry import Block, Blocks, Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref
 from seg_batch.io.sinks.spec import ProductSpec, StoreSpec
@@ -61,6 +61,17 @@ def full_store(path: Path, spec: StoreSpec, block: Shape | None = None) -> WorkS
     for each in Blocks(spec.extent, block or tuple(2 * c for c in spec.chunk)):
         write_block(store, each)
     return store
+
+
+def card_of(classes: tuple[ClassInfo, ...], background: int | None) -> ModelCard:
+    return make_card(
+        name="made-up",
+        kind="volume",
+        channels=["CT"],
+        classes=classes,
+        background=background,
+        normalisation={"kind": "card", "mean": [0.0], "std": [1.0]},
+    )
 
 
 def product_spec(store: WorkStore, **changes: Any) -> ProductSpec:

@@ -62,8 +62,7 @@ def _with_zero(spec: ProductSpec) -> list[ClassInfo]:
 
 
 def _is_clear(c: ClassInfo, spec: ProductSpec) -> bool:
-    background = 0 if spec.card is None else spec.card.background
-    return c is _CLEAR or c.id == background
+    return c is _CLEAR or c.id == spec.background
 
 
 def _name(c: ClassInfo) -> str:

@@ -29,7 +29,7 @@ _TYPES = {"uint8": "unsigned char", "uint16": "unsigned short", "float32": "floa
 def write_nrrd(part: Path, spec: ProductSpec, read: Read, again: Read, *, segments: bool) -> None:
     """Write ``part`` and check it; ``read`` is called once for each box, ``again`` for a few samples.
     ``segments``: as Slicer writes a segmentation. DamagedError when it does not read back."""
-    plain, extents = part.with_name(PLAIN), Extents()
+    plain, extents = part.with_name(PLAIN), Extents(zero=spec.background != 0)
     write_plain(plain, spec, read, extents.add if segments else _pass)
     keys = {**spec.tags, **(segment_keys(spec, extents) if segments else {})}
     with plain.open("rb") as voxels, part.open("wb") as file:

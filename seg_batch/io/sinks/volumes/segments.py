@@ -19,17 +19,20 @@ _NONE = "0 -1 0 -1 0 -1"
 
 
 class Extents:
-    """The box of each label, first to last voxel along ``z, y, x``, from boxes of labels as they come."""
+    """The box of each label, first to last voxel along ``z, y, x``, from boxes of labels as they come. ``zero``: label 0
+    has one, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, zero: bool) -> None:
+        self._zero = zero
         self._found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(self, box: Box, labels: np.ndarray) -> None:
         from scipy.ndimage import find_objects
 
-        if not labels.any():
-            return
-        for label, place in enumerate(find_objects(labels), start=1):
+        places = dict(enumerate(find_objects(labels), start=1)) if labels.any() else {}
+        if self._zero:
+            places[0] = next(iter(find_objects((labels == 0).astype(np.uint8))), None)
+        for label, place in places.items():
             if place is None:
                 continue
             first = np.array(box.start) + [side.start for side in place]
@@ -46,14 +49,14 @@ class Extents:
 
 
 def segment_keys(spec: ProductSpec, extents: Extents) -> dict[str, str]:
-    """A segment for each class but 0, the background; all in one layer."""
+    """A segment for each class but the background; all in one layer."""
     keys = {
         "Segmentation_ContainedRepresentationNames": f"{_BINARY}|",
         "Segmentation_MasterRepresentation": _BINARY,  # up to Slicer 5.2
         "Segmentation_SourceRepresentation": _BINARY,
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    for n, each in enumerate(c for c in spec.classes if c.id != 0):
+    for n, each in enumerate(c for c in spec.classes if c.id != spec.background):
         of = f"Segment{n}_"
         keys |= {
             f"{of}ID": f"Segment_{each.id}",

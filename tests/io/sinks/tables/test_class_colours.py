@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,11 +12,11 @@ import pytest
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.core.georef import VolumeGeoref
-from seg_batch.io.sinks.nifti_header import NAMES
+from seg_batch.io.sinks.nifti_header import NAMES, label_table
 from seg_batch.io.sinks.product import export_product
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.tables.class_colours import write_itk_snap, write_slicer
-from tests.support.io.stores import full_store, product_spec, store_spec
+from tests.support.io.stores import card_of, full_store, product_spec, store_spec
 
 GEOREF = VolumeGeoref(((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1)))
 CLASSES = (
@@ -61,6 +62,17 @@ def test_slicer(tmp_path: Path) -> None:
         ("9", "class 9", "9", "9", "9", "255"),
         ("300", "größe <&]]>  x ", "255", "128", "0", "255"),
     ]
+
+
+def test_the_background_of_the_card_alone_is_clear(tmp_path: Path) -> None:
+    of_card = replace(spec(), card=card_of(CLASSES, 9))
+    write_slicer(tmp_path / "a.ctbl", of_card)
+    rows = [line.split() for line in (tmp_path / "a.ctbl").read_text().splitlines()]
+    assert {row[0]: row[-1] for row in rows if row[0].isdigit()} == {
+        **dict.fromkeys(("0", "7", "300"), "255"),
+        "9": "0",
+    }
+    assert label_table(of_card).count(b'Alpha="0"') == 1
 
 
 @pytest.mark.parametrize("write", [write_itk_snap, write_slicer])

@@ -24,6 +24,7 @@ from seg_batch.io.sources.formats.volumes.nrrd import read_header
 from tests.support.io.stores import (
     CLASSES,
     OBLIQUE,
+    card_of,
     full_store,
     labels_at,
     probabilities_at,
@@ -138,6 +139,20 @@ def test_a_class_that_no_voxel_has_is_a_segment_without_extent(tmp_path: Path) -
     keys = read_header(export_product(store, tmp_path / "a.seg.nrrd", spec).path).keys
     assert keys["Segment8_Extent"] == "0 -1 0 -1 0 -1"
     assert keys["Segment8_Name"] == "two lines"
+
+
+@pytest.mark.parametrize("background", [3, None])
+def test_every_class_but_the_background_is_a_segment(
+    tmp_path: Path, background: int | None
+) -> None:
+    store = full_store(tmp_path / "s", store_spec(EXTENT, (4, 16, 16), OBLIQUE))
+    spec = product_spec(store, card=card_of(CLASSES, background))
+    keys = read_header(export_product(store, tmp_path / "a.seg.nrrd", spec).path).keys
+    values = [int(value) for key, value in keys.items() if key.endswith("LabelValue")]
+    assert values == [c.id for c in CLASSES if c.id != background]
+    places = np.argwhere(labels_at(WHOLE) == 0)
+    expected = np.c_[places.min(0), places.max(0)][::-1].ravel()
+    assert [*map(int, keys["Segment0_Extent"].split())] == expected.tolist()
 
 
 def test_codes_of_the_card_are_terms_of_slicer(tmp_path: Path) -> None:
