@@ -250,7 +250,9 @@ class RequestArguments:
     cluster: str = option("auto", CLUSTERS, key="cluster")
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
     series: str | None = option(
-        None, "Which DICOM series of a folder: its number, its UID, or a part of that.", key="inputs.series"
+        None,
+        "Which DICOM series of a folder: its number, its UID, or a part of that.",
+        key="inputs.series",
     )
     also: tuple[str, ...] = option(
         (),

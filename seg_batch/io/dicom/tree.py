@@ -128,6 +128,17 @@ def holds_dicom(path: Path) -> bool:
         return False
 
 
+def why_no_dicom(path: Path) -> str:
+    """Why nothing in a zip is read, and what to do; one line without the path."""
+    try:
+        asides = [member.aside for member in Zip(path).members()]
+    except zipfile.BadZipFile:
+        return "a damaged zip archive, perhaps cut short; copy it again from its origin"
+    if asides and all(asides):
+        return f"a zip archive of which nothing is read ({asides[0]}); unpack it first, if you trust it"
+    return "a zip archive without DICOM in it, which is not read; unpack it first"
+
+
 def _begins(tree: Tree, member: Member) -> bool:
     if member.aside:
         return False

@@ -32,8 +32,8 @@ def detect(path: str | Path) -> str:
         return _gzip(path)
     if name := _first(lambda form: form.matches(head)):
         return name
-    if head.startswith(_ZIP) and (name := _holding(path)):
-        return name
+    if head.startswith(_ZIP):
+        return _zip(path)
     raise InputError(f"{path}: {foreign(path, head)}")
 
 
@@ -76,6 +76,14 @@ def _directory(path: Path) -> str:
     raise InputError(
         f"{path}: a folder that is no Zarr store and holds no DICOM; give the files in it one by one"
     )
+
+
+def _zip(path: Path) -> str:
+    from seg_batch.io.dicom.tree import why_no_dicom
+
+    if name := _holding(path):
+        return name
+    raise InputError(f"{path}: {why_no_dicom(path)}")
 
 
 def _holding(path: Path) -> str | None:

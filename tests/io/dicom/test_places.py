@@ -102,6 +102,20 @@ def test_links_pipes_and_broken_files_are_set_aside(tmp_path: Path) -> None:
     assert reasons(place)["torn"] not in ("", "not DICOM")
 
 
+def test_a_zip_that_gives_nothing_says_why(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", (3, 4, 5))
+    place = zipped(tmp_path / "a", tmp_path / "a.zip")
+    (tmp_path / "half.zip").write_bytes(place.read_bytes()[: place.stat().st_size // 2])
+    with zipfile.ZipFile(tmp_path / "words.zip", "w") as archive:
+        archive.writestr("words", "words")
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("../a", "words")
+    said = {"half": "cut short", "words": "without DICOM", "out": "leads out of the zip"}
+    for name, words in said.items():
+        with pytest.raises(InputError, match=words):
+            open_source(tmp_path / f"{name}.zip")
+
+
 def test_a_zip_of_traps_is_read_as_far_as_it_is_sound(tmp_path: Path) -> None:
     series = write_series(tmp_path / "a", (4, 6, 7))
     place = zipped(tmp_path / "a", tmp_path / "a.zip")

@@ -285,7 +285,9 @@ def test_any_ids_come_back(
     labels = np.array(ids, np.uint16)[np.minimum(labels_of(), 3) % len(ids)]
     labels = labels.astype(np.uint8) if max(ids) < 256 else labels
     classes = tuple(ClassInfo(id=k, name=f"part {k}") for k in ids)
-    spec = spec_of(tmp_path / "s", labels, seg=kind, classes=classes, card=card_of(classes, background))
+    spec = spec_of(
+        tmp_path / "s", labels, seg=kind, classes=classes, card=card_of(classes, background)
+    )
     values, _ = by_us(write(tmp_path / "x.seg.dcm", spec, labels))
     np.testing.assert_array_equal(values, labels)
     seg = highdicom.seg.segread(tmp_path / "x.seg.dcm")
