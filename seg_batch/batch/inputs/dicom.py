@@ -21,11 +21,17 @@ from seg_batch.core.registry.formats import FORMATS, split
 from seg_batch.core.units import counted_plainly
 from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
 from seg_batch.io.dicom.series import Series
-from seg_batch.io.dicom.survey import Survey, is_single, named_files, survey_once, why_unfit
+from seg_batch.io.dicom.survey import (
+    Survey,
+    is_single,
+    named_files,
+    survey_once,
+    why_unfit,
+    words_of_single,
+)
 from seg_batch.io.dicom.tree import Zip, holds_dicom, tree_at
 
 _UID_END = 8  # characters of a UID that tell two series with one number apart
-ONE_SLICE = "one slice"
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,9 @@ def _specs(place: Place, seen: Survey) -> Iterator[InputSpec]:
         yield replace(spec, error=f"{spec.key}: {why[one.key]}" if why[one.key] else None)
     for one in wanted:
         if one not in images:
-            yield replace(blank, left_out=f"series {_words(one)}: {one.aside or ONE_SLICE}")
+            yield replace(
+                blank, left_out=f"series {_words(one)}: {one.aside or words_of_single(one)}"
+            )
     if seen.others:
         counts = ", ".join(f"{what} ({count})" for what, count in seen.reasons.items())
         yield replace(
@@ -144,7 +152,7 @@ def _words(one: Series) -> str:
 
 def _counts(seen: Survey) -> str:
     words = Counter(
-        one.aside or (ONE_SLICE if is_single(one) else "a series") for one in seen.series
+        one.aside or (words_of_single(one) if is_single(one) else "a series") for one in seen.series
     )
     return ", ".join(
         f"{what} ({count})" for what, count in (words + Counter(seen.reasons)).most_common(5)

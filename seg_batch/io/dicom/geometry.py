@@ -17,14 +17,19 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.core.units import counted
 from seg_batch.io.dicom.one_series.checks import named, require_image
+from seg_batch.io.dicom.one_series.evenness import (
+    ONE_PLACE_MM,
+    WHOLE_STEPS,
+    off_line,
+    off_place_mm,
+    usual_gap,
+)
 from seg_batch.io.dicom.series import Series, Slice
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# A slice may lie off its place by what scanners lose when they round positions to 0.01 mm, at both ends of a step, or
-# by 1 % of a step, which no mask shows. A gap is a whole step, so that nothing of that kind is near it; of thin slices a
-# tenth of a step is the most, so that 0.02 mm never hides one.
-_ROUNDING_MM, _SHARE, _MOST = 0.02, 0.01, 0.1
+_ROUNDED_MM = 0.02  # by which a distance may differ from a statement of it, or drift and be no tilt
 _AGREES = 0.02  # part of a distance by which a header's statement of it may be rounded
+_GAP_OF_SLICES = 1.95  # thicknesses apart, slices may lack others between them
 _TILT_DEGREES = 0.05  # less is rounding; a gantry is tilted by degrees
 _AGAIN = "copy the series again from its origin, or give a folder that holds one volume alone"
 
@@ -53,11 +58,6 @@ def normal_of(one: Slice) -> np.ndarray:
     length = float(np.linalg.norm(normal))
     unit: np.ndarray = normal / length if 0 < length < math.inf else np.zeros(3)
     return unit
-
-
-def off_place_mm(step_mm: float) -> float:
-    """How far a slice may lie from its place, for slices so far apart."""
-    return min(max(_ROUNDING_MM, _SHARE * step_mm), _MOST * step_mm)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,14 @@ class _Stack:
         if len(self.slices) == 1:
             return self._step_of_one()
         gaps = np.diff(self.along)
-        usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])  # of two unlike gaps the smaller
+        usual = usual_gap(gaps)
         self._require_single(gaps, usual)
-        self._require_even(gaps, usual)
+        off = off_line(self.positions)
+        self._require_even(gaps, usual, off)
         if len(self.slices) == 2:
             self._require_stated(usual)
         step: np.ndarray = (self.positions[-1] - self.positions[0]) / (len(self.positions) - 1)
-        self._require_straight(step, usual)
+        self._require_straight(usual, off)
         return step, tuple(filter(None, (self._tilt(step), self._otherwise_stated(usual))))
 
     def _step_of_one(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -107,7 +108,7 @@ class _Stack:
 
     def _require_single(self, gaps: np.ndarray, usual: float) -> None:
         largest = float(gaps.max())
-        least = _MOST * (usual if usual > _ROUNDING_MM / 2 else largest)
+        least = WHOLE_STEPS * (usual if usual > ONE_PLACE_MM / 2 else largest)
         at = int(np.argmin(gaps))
         if gaps[at] > max(least, 1e-4):
             return
@@ -118,12 +119,14 @@ class _Stack:
             f"{_AGAIN}"
         )
 
-    def _require_even(self, gaps: np.ndarray, usual: float) -> None:
+    def _require_even(self, gaps: np.ndarray, usual: float, off: np.ndarray) -> None:
+        """Each slice at its place along the normal. A gap has the errors of two slices in it, and decides nothing."""
         apart = np.abs(gaps - usual)
-        if (apart <= off_place_mm(usual)).all():
+        along = off @ self.normal
+        if np.abs(np.outer(along, self.normal)).max() <= off_place_mm(usual):
             return
         missing = np.round(gaps / usual).astype(int) - 1
-        whole = (missing > 0) & (np.abs(gaps / usual - missing - 1) < _MOST)
+        whole = (missing > 0) & (np.abs(gaps / usual - missing - 1) < WHOLE_STEPS)
         if whole.any():
             at, count = int(np.argmax(whole)), int(missing[whole].sum())
             raise InputError(
@@ -141,7 +144,7 @@ class _Stack:
         """Of two slices the distance may be a gap: a header has to say it."""
         facts = self.series.facts
         stated = [value for value in (facts.between_mm, facts.thickness_mm) if value]
-        if any(abs(value - usual) <= max(_ROUNDING_MM, _AGREES * usual) for value in stated):
+        if any(abs(value - usual) <= max(_ROUNDED_MM, _AGREES * usual) for value in stated):
             return
         what = (
             f"they say {' and '.join(f'{v:g} mm' for v in stated)}" if stated else "they say none"
@@ -151,19 +154,17 @@ class _Stack:
             f"between them would not be noticed; {_AGAIN}"
         )
 
-    def _require_straight(self, step: np.ndarray, usual: float) -> None:
+    def _require_straight(self, usual: float, off: np.ndarray) -> None:
         """All positions on one line in even steps: a constant tilt leads across the normal, but straight."""
-        line = self.positions[0] + np.arange(len(self.slices))[:, None] * step
-        off = np.linalg.norm(self.positions - line, axis=1)
-        if off.max() <= off_place_mm(usual):
+        if np.abs(off).max() <= off_place_mm(usual):
             return
-        at = int(np.argmax(off))
-        across = self.positions - line
-        across -= np.outer(across @ self.normal, self.normal)
+        far = np.linalg.norm(off, axis=1)
+        at = int(np.argmax(far))
+        across = off - np.outer(off @ self.normal, self.normal)
         drifts = float(np.linalg.norm(across[at])) > off_place_mm(usual) / 2
         what = "drift sideways, by no constant tilt" if drifts else "are of uneven spacing"
         raise InputError(
-            f"{self.path}: slices {what}: {named(self.slices[at])}, {self.along[at]:.4g} mm along the normal, lies {off[at]:.3g} mm off "
+            f"{self.path}: slices {what}: {named(self.slices[at])}, {self.along[at]:.4g} mm along the normal, lies {far[at]:.3g} mm off "
             f"the line of the others; a volume is a straight stack: resample it with a program that keeps each slice at its place"
         )
 
@@ -171,7 +172,7 @@ class _Stack:
         along = float(step @ self.normal)
         across = float(np.linalg.norm(step - along * self.normal))
         degrees = math.degrees(math.atan2(across, along))
-        if degrees < _TILT_DEGREES or across * (len(self.slices) - 1) <= _ROUNDING_MM:
+        if degrees < _TILT_DEGREES or across * (len(self.slices) - 1) <= _ROUNDED_MM:
             return ""
         return (
             f"the gantry is tilted by {degrees:.1f} degrees: the affine is sheared, and labels lie on the tilted slices; "
@@ -179,17 +180,19 @@ class _Stack:
         )
 
     def _otherwise_stated(self, usual: float) -> str:
-        between = self.series.facts.between_mm
-        if (
-            not between
-            or abs(between) < 1e-4
-            or abs(abs(between) - usual) <= max(_ROUNDING_MM, _AGREES * usual)
-        ):
+        """What headers say of the distance, where it is another. A thickness alone says nothing of a small gap."""
+        facts = self.series.facts
+        between = abs(facts.between_mm or 0.0)
+        positions = f"their positions say {usual:.4g} mm: the positions are taken"
+        if between < 1e-4:
+            thickness = facts.thickness_mm or 0.0
+            if thickness <= 0 or usual < _GAP_OF_SLICES * thickness:
+                return ""
+            return f"headers say {thickness:g} mm thick slices and nothing of a gap, {positions}; every other slice may be missing"
+        if abs(between - usual) <= max(_ROUNDED_MM, _AGREES * usual):
             return ""
-        return (
-            f"headers say {between:g} mm between slices, their positions say {usual:.4g} mm: the positions are taken; "
-            "every other slice may be missing"
-            if abs(usual / abs(between) - round(usual / abs(between))) < 0.02
-            and usual > 1.5 * abs(between)
-            else f"headers say {between:g} mm between slices, their positions say {usual:.4g} mm: the positions are taken"
+        steps = usual / between
+        skips = steps > 1.5 and abs(steps - round(steps)) < 0.02
+        return f"headers say {facts.between_mm:g} mm between slices, {positions}" + (
+            "; every other slice may be missing" * skips
         )

@@ -59,6 +59,7 @@ _KEYWORDS = (
     "TemporalPositionIdentifier",
     "EchoTime",
     "EchoNumbers",
+    "ConvolutionKernel",
     "DiffusionBValue",
     "DiffusionGradientOrientation",
     "TriggerTime",
@@ -154,6 +155,7 @@ def _facts(values: Values, read: Parsed, first: Slice) -> SeriesFacts:
         number=values.whole("SeriesNumber"),
         image_type=values.texts("ImageType"),
         manufacturer=values.text("Manufacturer"),
+        kernel=values.text("ConvolutionKernel"),
         transfer_syntax=read.syntax,
         thickness_mm=values.number("SliceThickness") or measures.number("SliceThickness"),
         between_mm=values.number("SpacingBetweenSlices") or measures.number("SpacingBetweenSlices"),
@@ -231,7 +233,8 @@ def _marks(values: Values) -> Marks:
     )
     return Marks(
         temporal=values.whole("TemporalPositionIdentifier"),
-        echo=values.number("EchoTime") or values.number("EchoNumbers"),
+        echo=values.number("EchoTime"),
+        echo_number=values.whole("EchoNumbers"),
         diffusion=() if b is None else (b, *(direction or ())),
         trigger_ms=values.number("TriggerTime"),
         acquisition=values.whole("AcquisitionNumber"),

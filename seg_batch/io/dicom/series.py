@@ -28,12 +28,13 @@ class PixelFormat:
 class Marks:
     """What tells apart the slices of one place in a series of several volumes; None or empty where nothing is said.
 
-    ``echo``: its time in ms, or its number. ``diffusion``: b-value and direction. ``moment``: of the acquisition, in s;
+    ``echo``: its time in ms. ``diffusion``: b-value and direction. ``moment``: of the acquisition, in s;
     ``content``: of the image. ``indices``: of an enhanced file, but those of position (DimensionIndexValues).
     """
 
     temporal: int | None = None
     echo: float | None = None
+    echo_number: int | None = None
     diffusion: Vector = ()
     trigger_ms: float | None = None
     acquisition: int | None = None
@@ -116,6 +117,7 @@ class SeriesFacts:
     padding_limit: int | None = None
     radiopharmacy: Radiopharmacy | None = None
     patient: str = ""
+    kernel: str = ""  # ConvolutionKernel: two of them make two reconstructions
 
 
 @dataclass(frozen=True, slots=True)

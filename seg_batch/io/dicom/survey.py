@@ -104,7 +104,7 @@ def why_unfit(series: Series, asked: bool = False) -> str:
     if series.fault or (series.aside and not asked):
         return series.fault or series.aside
     if is_single(series) and not asked:
-        return "one slice, where a volume is needed"
+        return f"{words_of_single(series)}, where a volume is needed"
     try:
         for volume in volumes_of("", _each_once(series)).series:
             placed("", volume)
@@ -116,6 +116,12 @@ def why_unfit(series: Series, asked: bool = False) -> str:
 def is_single(series: Series) -> bool:
     """Whether it is one slice, once or at several times."""
     return len({each.position for each in series.slices}) == 1
+
+
+def words_of_single(series: Series) -> str:
+    """What such a series is: ``one slice``, or ``5 slices at one place``."""
+    count = len(_each_once(series).slices)
+    return "one slice" if count == 1 else f"{counted_plainly(count, 'slice')} at one place"
 
 
 def _each_once(series: Series) -> Series:
@@ -203,7 +209,7 @@ def _of_several_slices(path: str | Path, series: Series) -> Series:
         if beside
         else "give all files of its series"
     )
-    raise InputError(f"{path}: one slice, where a volume is needed; {hint}")
+    raise InputError(f"{path}: {words_of_single(series)}, where a volume is needed; {hint}")
 
 
 def _beside(path: Path, uid: str) -> int:

@@ -49,7 +49,7 @@ BAD: Mapping[str, tuple[Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
     "gap": (line(0, 1, 2, 4, 5, 6), ("1 slice missing", "2 mm after 2 mm", "0002", "0003")),
     "two_gaps": (line(0, 1, 3, 4, 5, 8), ("3 slices missing", "1 mm apart")),
     "creeping": (
-        lambda k: {"ImagePositionPatient": [0, 0, k + 0.006 * k * k]},
+        lambda k: {"ImagePositionPatient": [0, 0, k + 0.03 * k * k]},
         ("uneven",),
     ),
     "sideways": (

@@ -45,7 +45,7 @@ def test_volumes_are_told_apart(tmp_path: Path, mark: str) -> None:
     for volume in (0, 1):
         info, pixels = read(tmp_path / "s", volume=volume)
         assert np.array_equal(pixels.values[..., 0], series.pixels[volume::2])
-        assert info.warnings[0].startswith(f"volume {volume} of 2, {mark}")
+        assert info.warnings[0].startswith(f"volume {volume} of 2 is that of {mark}")
     with pytest.raises(InputError, match="no volume 2"):
         read(tmp_path / "s", volume=2)
 

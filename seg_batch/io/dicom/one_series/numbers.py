@@ -110,16 +110,22 @@ def _dtype(pixels: PixelFormat, per_slice: bool) -> np.dtype:
 
 def _padding(pixels: PixelFormat) -> tuple[int, int, int] | None:
     """The value that stands for padding, and the range that is: as stored, whatever the VR in which a header says it.
-    Some write 63536 for -2000."""
+    Some write 63536 for -2000. None where the bits of a pixel hold no such number: it would mark another."""
     if pixels.padding is None or pixels.floating:
         return None
-    value = _as_stored(pixels.padding, pixels)
-    limit = value if pixels.padding_limit is None else _as_stored(pixels.padding_limit, pixels)
-    return value, min(value, limit), max(value, limit)
+    value = _of_pixel(pixels.padding, pixels)
+    limit = value if pixels.padding_limit is None else _of_pixel(pixels.padding_limit, pixels)
+    least = -(1 << (pixels.bits_stored - 1)) if pixels.signed else 0
+    most = least + (1 << pixels.bits_stored) - 1
+    low, high = max(min(value, limit), least), min(max(value, limit), most)
+    return (min(max(value, low), high), low, high) if low <= high else None
 
 
-def _as_stored(value: int, pixels: PixelFormat) -> int:
-    """The number that the lowest bits of a value are, as of a pixel."""
-    bits = pixels.bits_stored
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if pixels.signed and value >> (bits - 1) else value
+def _of_pixel(value: int, pixels: PixelFormat) -> int:
+    """A number as the sign of pixels has it, where it is written with the other sign in the bits that are allocated."""
+    bits = pixels.bits_allocated
+    if pixels.signed and 1 << (bits - 1) <= value < 1 << bits:
+        return value - (1 << bits)
+    if not pixels.signed and -(1 << (bits - 1)) <= value < 0:
+        return value + (1 << bits)
+    return value

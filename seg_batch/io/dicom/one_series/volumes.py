@@ -14,13 +14,14 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import counted
 from seg_batch.io.dicom.geometry import normal_of
+from seg_batch.io.dicom.one_series.evenness import ONE_PLACE_MM
 from seg_batch.io.dicom.series import Series, Slice
 
-_APART_MM = 0.02
 # What may tell volumes apart, the surest first, with its words.
 _MARKS = {
     "temporal": "time point",
     "echo": "echo",
+    "echo_number": "echo number",
     "diffusion": "diffusion weighting",
     "trigger_ms": "trigger time",
     "kind": "frame type",
@@ -31,6 +32,9 @@ _MARKS = {
     "content": "time of content",
 }
 _TOGETHER = 3  # marks at most
+# What slices that were made one after the other differ by anyway: it tells nothing of those at one place alone, which may
+# be the places of a stack that were taken away.
+_PASSING = {"acquisition", "moment", "content"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ def volumes_of(path: object, series: Series) -> Volumes:
     if count == len(series.slices) or count == 0:
         return Volumes((series,))
     uneven: InputError | None = None
+    known = [mark for mark in _MARKS if count > 1 or mark not in _PASSING]
     for size in range(1, _TOGETHER + 1):
-        for marks in itertools.combinations(_MARKS, size):
+        for marks in itertools.combinations(known, size):
             groups = _grouped(series.slices, marks)
             if len(groups) < 2:
                 continue
@@ -59,9 +64,32 @@ def volumes_of(path: object, series: Series) -> Volumes:
                 return _sorted(series, marks, groups)
             if size == 1:
                 uneven = uneven or _shortfall(path, marks[0], groups, places, count)
+    phases = _phases(series.slices, places)
+    if len(phases) > 1 and _all_whole(phases, places, count):
+        return _sorted(series, ("trigger_ms",), phases)
     if uneven is not None:
         raise uneven
     return Volumes((series,))
+
+
+def _phases(slices: tuple[Slice, ...], places: list[int]) -> dict[tuple[Any, ...], list[int]]:
+    """Slices by the rank of their trigger time among those of their place, under the middle of these times: heart
+    beats differ from place to place. None where two of a place have one time."""
+    at = defaultdict[int, list[tuple[float, int]]](list)
+    for n, one in enumerate(slices):
+        if one.marks.trigger_ms is None:
+            return {}
+        at[places[n]].append((one.marks.trigger_ms, n))
+    if any(len({time for time, _ in each}) < len(each) for each in at.values()):
+        return {}
+    ranks = defaultdict[int, list[tuple[float, int]]](list)
+    for each in at.values():
+        for rank, timed in enumerate(sorted(each)):
+            ranks[rank].append(timed)
+    middle = {rank: sorted(each)[len(each) // 2][0] for rank, each in ranks.items()}
+    if len(set(middle.values())) < len(middle):
+        return {}
+    return {(middle[rank],): [n for _, n in each] for rank, each in ranks.items()}
 
 
 def _places(slices: tuple[Slice, ...]) -> list[int]:
@@ -70,7 +98,7 @@ def _places(slices: tuple[Slice, ...]) -> list[int]:
         return []
     along = np.array([one.position for one in slices]) @ normal_of(slices[0])
     order = np.argsort(along, kind="stable")
-    steps = np.diff(along[order]) > _APART_MM
+    steps = np.diff(along[order]) > ONE_PLACE_MM
     numbers = np.empty(len(slices), int)
     numbers[order] = np.concatenate([[0], np.cumsum(steps)])
     return [int(number) for number in numbers]

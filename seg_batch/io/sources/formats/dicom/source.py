@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.core.normalise import Pixels
@@ -100,22 +101,27 @@ def open_dicom(
     if staged is not None:
         return staged_source(path, staged, volume)
     found = FoundSeries.at(path, series, names)
+    if volume and len(found.volumes.series) == 1:
+        found.source(0)  # which says why there are no more volumes
     return found.source(chosen_volume(path, found.what, len(found.volumes.series), volume))
 
 
 @dataclass(frozen=True)
 class FoundSeries:
-    """A series in a place, its slices in volumes. ``told``: warnings of all of them."""
+    """A series in a place, its slices in volumes. ``told``: warnings of all of them; ``damaged``: of files that may be of
+    it."""
 
     path: Path
     volumes: Volumes
     told: tuple[str, ...]
+    damaged: tuple[str, ...]
 
     @classmethod
     def at(cls, path: Path, series: str | None, names: tuple[str, ...] = ()) -> FoundSeries:
         found, dropped = without_duplicates(path, tree_at(path), series_at(path, series, names))
         require_image(path, found)
-        return cls(path, volumes_of(path, found), (*dropped, *_set_aside(path, found, names)))
+        damaged = tuple(_set_aside(path, found, names))
+        return cls(path, volumes_of(path, found), tuple(dropped), damaged)
 
     @property
     def what(self) -> str:
@@ -124,19 +130,25 @@ class FoundSeries:
 
     def source(self, index: int) -> DicomSource:
         """The volume with this index; ``InputError`` where its slices make none."""
-        chosen, georef, warnings = placed(self.path, self.volumes.series[index])
+        chosen, georef, warnings = self._placed(index)
         numbers = numbers_of(chosen)
-        told = (*_which(self.volumes, index), *warnings, *numbers.warnings, *self.told)
+        which = _which(self.volumes, index)
+        told = (*which, *warnings, *numbers.warnings, *self.told, *self.damaged)
         info = _info(self.path, chosen, georef, numbers, told, self.volumes)
         return DicomSource(self.path, info, chosen, numbers)
+
+    def _placed(self, index: int) -> tuple[Series, VolumeGeoref, tuple[str, ...]]:
+        try:
+            return placed(self.path, self.volumes.series[index])
+        except InputError as error:
+            raise InputError("; ".join([error.message, *self.damaged])) from None
 
 
 def _which(volumes: Volumes, index: int) -> list[str]:
     if len(volumes.series) == 1:
         return []
-    return [
-        f"volume {index} of {len(volumes.series)}, {volumes.by} {volumes.values[index]}, is read"
-    ]
+    count = len(volumes.series)
+    return [f"volume {index} of {count} is that of {volumes.by} {volumes.values[index]}"]
 
 
 def _set_aside(path: Path, series: Series, names: tuple[str, ...]) -> list[str]:
