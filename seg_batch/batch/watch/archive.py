@@ -134,7 +134,7 @@ class Archive:
     ) -> None:
         """Move the marks first: after a kill the image is still there to be moved."""
         with reserved_name(target / gathered.name, gathered) as free:
-            if outcome.why:
+            if outcome.fate == "failed":
                 write_mark(path_beside(free, MARKED_FAILED), outcome)
             for text in markers:  # else it would declare the next file of this name complete
                 if os.path.lexists(self.folder / text):

@@ -36,13 +36,16 @@ Glance = tuple[int, int, int]
 @dataclass(frozen=True)
 class FolderListing:
     """The folder at one time: images by name, all other names; ``whole``: nothing is left out. ``waiting``: by
-    their names, images that lack a file, with what they wait for; ``still``: images that are known to have kept still."""
+    their names, images that lack a file, with what they wait for; ``still``: images that are known to have kept still; ``passed``: why images are passed
+    over; ``notes``: lines for the user, each once."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
     waiting: dict[str, tuple[Glance, str]] = field(default_factory=dict)
     still: frozenset[str] = frozenset()
+    passed: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def list_arrivals(folder: Path) -> FolderListing:
@@ -174,7 +177,7 @@ def marker_at(path: Path, marker: str | None) -> Glance | None:
 @dataclass(frozen=True)
 class ArrivalOutcome:
     """The outcome of one arrival. ``glance``: of the image when its segmentation began; ``fate``: done,
-    failed or changed; ``why``: the reason of a failure, else empty; ``output``: the product, if any;
+    failed or changed; ``why``: the reason of a failure, or of what is done by being passed over, else empty; ``output``: the product, if any;
     ``t``: unix seconds; ``marker``: the file that declared it complete, valid for this arrival only."""
 
     name: str

@@ -19,7 +19,7 @@ from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.batch.watch.series_arrivals import SeriesArrival, SeriesArrivals
+from seg_batch.batch.watch.series_arrivals import SeriesArrivals
 from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES, StackArrivals
 from seg_batch.config.workflow.parts import InputCase, InputSettings
 from seg_batch.config.workflow.schema import Workflow
@@ -78,7 +78,7 @@ class Batches:
 
     def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         """Of all inputs. Series of one place have one path, so each is listed by itself."""
-        series = {key for key, path in inputs.items() if self._series(path) is not None}
+        series = {key for key, path in inputs.items() if self._stack.key_of(path.name) is not None}
         images = {key: path for key, path in inputs.items() if key not in series}
         groups = [group for group in (images, *({key: inputs[key]} for key in series)) if group]
         jobs = [self._job_of(group, overwrite) for group in groups]
@@ -109,15 +109,10 @@ class Batches:
             shares_folder=True,
         )
 
-    def _series(self, path: Path) -> SeriesArrival | None:
-        return self._stack.of(path.name) if isinstance(self._stack, SeriesArrivals) else None
-
     def _spec(self, path: Path, volume: int | None) -> InputSpec:
         """The files of an arrival by the path of the first."""
         first, *more = (str(path.with_name(name)) for name in self._stack.files(path.name))
-        series = self._series(path)
-        case = self._stack.id_of(path.name) if series is None else series.id
-        key = None if series is None else series.key or None
+        key, case = self._stack.key_of(path.name), self._stack.id_of(path.name)
         return InputSpec(first, volume=volume, series=key, more=tuple(more), id=case)
 
     def _say_once(self, text: str) -> None:

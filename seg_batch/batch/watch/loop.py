@@ -110,6 +110,8 @@ class HotFolder:
                 f"{self.folder} holds too much to look at in one go, so some arrivals may wait for "
                 "ever: move what is done away (--move-to)"
             )
+        for line in seen.notes:
+            self._say_once(line)
         for name in sorted(seen.images):
             outcome = self._arrival_log.of(name, seen.images[name])
             if outcome is not None and not self._archive.is_archived(outcome, seen):
@@ -153,8 +155,12 @@ class HotFolder:
         return self._archive.stack.marker(self.folder, name, self._rules.marker)
 
     def _take(self, seen: FolderListing, names: list[str], stop: threading.Event) -> int:
-        """Segment the arrivals that are as they were listed; returns how many are done with."""
-        ended = 0
+        """Segment the arrivals that are as they were listed, but those that are passed over; returns how many are done
+        with."""
+        passed = [name for name in names if name in seen.passed]
+        for name in passed:
+            self._pass_over(name, seen)
+        names, ended = [name for name in names if name not in seen.passed], len(passed)
         for overwrite in (False, True):
             group = [name for name in names if self._was_changed(name) is overwrite]
             taken = []
@@ -173,6 +179,12 @@ class HotFolder:
                 ended += recorder.count
             ended += len(group) - len(taken)  # gone, or changed since they were listed
         return ended
+
+    def _pass_over(self, name: str, seen: FolderListing) -> None:
+        why = seen.passed[name]
+        self._say(f"{self._arrival_log.shown(name)} is passed over: {why}")
+        taken = ArrivalOutcome(name, seen.images[name], "done", why, marker=self._marker(name))
+        self._archive_arrival(self._arrival_log.write(taken))
 
     def _was_changed(self, name: str) -> bool:
         outcome = self._arrival_log.last(name)

@@ -25,7 +25,6 @@ from seg_batch.batch.watch.arrivals import ArrivalCodes, ArrivalLog, KeyedCodes
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
 from seg_batch.batch.watch.network import open_outbox, receiving
-from seg_batch.batch.watch.series_arrivals import SeriesArrivals
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
@@ -86,9 +85,7 @@ class Service:
         def code(name: str) -> str:
             stack = self.archive.stack
             files = [str(self.archive.folder / each) for each in stack.files(name)]
-            one = stack.of(name) if isinstance(stack, SeriesArrivals) else None
-            key = one.key or None if one is not None else None
-            return table.pseudonym(SourceOf.at(files, key, volume)).code
+            return table.pseudonym(SourceOf.at(files, stack.key_of(name), volume)).code
 
         return KeyedCodes(self.hidden, code)
 

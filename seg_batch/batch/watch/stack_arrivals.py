@@ -40,6 +40,10 @@ class StackArrivals:
         """The name of the image whose first file has this name, where it is not that of the file."""
         return matcher(self.patterns[0])(name) if self.patterns else None
 
+    def key_of(self, name: str) -> str | None:
+        """No series has arrived under any name."""
+        return None
+
     def files(self, name: str) -> tuple[str, ...]:
         """The names of the files of an arrival."""
         case = self.id_of(name)

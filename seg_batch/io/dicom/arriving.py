@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import pydicom
 
+from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom
 from seg_batch.io.dicom.header import NotAnImageError, read_header
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.tree import Member, tree_at
 
-_MAGIC, _AT = b"DICM", 128
 _KNOWN = 1 << 18  # files of a hot folder that are remembered
 _TELLS = "NumberOfSeriesRelatedInstances"
 
@@ -41,11 +40,10 @@ def loose_series(folder: Path, names: Iterable[str]) -> dict[str, str]:
 @lru_cache(maxsize=_KNOWN)
 def _series_uid(path: Path, size: int, mtime_ns: int) -> str:
     """Empty for a file that is no slice."""
-    if size <= _AT:
-        return ""
     with path.open("rb") as file:
-        if os.pread(file.fileno(), len(_MAGIC), _AT) != _MAGIC:
+        if not begins_dicom(file.read(HEAD_BYTES)):
             return ""
+        file.seek(0)
         try:
             facts, _ = read_header(file, Member(path.name, size, mtime_ns))
         except NotAnImageError:

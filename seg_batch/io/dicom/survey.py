@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from seg_batch.io.dicom.one_series.volumes import volumes_of
 from seg_batch.io.dicom.series import Other, Series
 from seg_batch.io.dicom.tree import ZIP, Member, Tree, tree_at
 
+_IS_NO_VOLUME = ", where a volume is needed"
 _LISTED = 8  # series in a message
 _BESIDE = 2000  # files beside one that are looked at for others of its series
 
@@ -104,13 +105,20 @@ def why_unfit(series: Series, asked: bool = False) -> str:
     if series.fault or (series.aside and not asked):
         return series.fault or series.aside
     if is_single(series) and not asked:
-        return f"{words_of_single(series)}, where a volume is needed"
+        return words_of_single(series) + _IS_NO_VOLUME
     try:
         for volume in volumes_of("", _each_once(series)).series:
             placed("", volume)
     except InputError as error:
         return error.message.removeprefix(": ")
     return ""
+
+
+def why_aside(series: Series) -> str:
+    """Why a series is none to be segmented unasked; empty also for one that is to be refused for a fault."""
+    if series.fault or any(each.fault for each in series.slices):
+        return ""
+    return series.aside or ("one slice" + _IS_NO_VOLUME if len(series.slices) == 1 else "")
 
 
 def is_single(series: Series) -> bool:
@@ -158,11 +166,15 @@ def _sound(path: str | Path, series: Series) -> Series:
     return series
 
 
-def _chosen(path: str | Path, series: tuple[Series, ...], choice: str) -> Series:
-    """That which is called just so; else those of which it is a part of the UID."""
+def called(series: Sequence[Series], choice: str) -> list[Series]:
+    """Those that are called just so, by number, key or UID; else those of which it is a part of the UID."""
     exact = [one for one in series if choice in (one.key, str(one.facts.number))]
     of_uid = [one for one in series if choice == one.facts.uid]
-    found = exact or of_uid or [one for one in series if len(choice) > 3 and choice in one.key]
+    return exact or of_uid or [one for one in series if len(choice) > 3 and choice in one.key]
+
+
+def _chosen(path: str | Path, series: tuple[Series, ...], choice: str) -> Series:
+    found = called(series, choice)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -209,7 +221,7 @@ def _of_several_slices(path: str | Path, series: Series) -> Series:
         if beside
         else "give all files of its series"
     )
-    raise InputError(f"{path}: {words_of_single(series)}, where a volume is needed; {hint}")
+    raise InputError(f"{path}: {words_of_single(series)}{_IS_NO_VOLUME}; {hint}")
 
 
 def _beside(path: Path, uid: str) -> int:

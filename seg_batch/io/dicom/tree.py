@@ -10,7 +10,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -147,6 +147,18 @@ def _begins(tree: Tree, member: Member) -> bool:
             return begins_dicom(file.read(HEAD_BYTES))
     except (OSError, zipfile.BadZipFile, EOFError):
         return False
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip, by its first bytes. ``OSError`` where it can't be read."""
+    info = path.stat()
+    return stat.S_ISREG(info.st_mode) and _begins_zip(path, info.st_size, info.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 12)
+def _begins_zip(path: Path, size: int, mtime_ns: int) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in ZIP
 
 
 def tree_at(path: str | Path, names: tuple[str, ...] = ()) -> Tree:

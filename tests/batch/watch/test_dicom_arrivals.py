@@ -136,3 +136,65 @@ def test_series_are_segmented_once_and_move_as_a_whole(hot: Path, tmp_path: Path
     assert gap.uid not in ran.err
     again = segbatch("watch", hot, "-o", out, *quick)
     assert (again.status, "done" in again.err) == (0, False), again.err
+
+
+def test_the_choice_names_a_series_as_it_does_elsewhere(hot: Path) -> None:
+    chosen = write_series(hot / "ct", SHAPE)
+    write_series(hot / "ct" / "b", SHAPE)
+    write_series(hot / "other", SHAPE)
+    seen = looked(SeriesArrivals(hot, SETTLE_S, choice=chosen.uid[2:]), hot)
+    assert [name.partition("@")[0] for name in seen.images] == ["ct"]
+    (note,) = seen.notes
+    assert note.startswith("other holds no series that --series names")
+
+
+def test_slices_without_a_preamble_and_zips_of_any_name_are_known_by_their_first_bytes(
+    hot: Path, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "ct", SHAPE)
+    shutil.make_archive(str(tmp_path / "z"), "zip", tmp_path / "ct")
+    (tmp_path / "z.zip").rename(hot / "from the ward")
+    (hot / "no.zip").write_text("no zip")
+    write_series(hot, SHAPE)
+    for path in hot.iterdir():
+        if (data := path.read_bytes())[128:132] == b"DICM":
+            path.write_bytes(data[132:])
+    seen = looked(SeriesArrivals(hot, SETTLE_S), hot)
+    assert sorted(name.partition("@")[0][:7] for name in seen.images) == ["from th", "series-"]
+
+
+def test_the_slices_of_a_series_move_together_once_all_have_kept_still(hot: Path) -> None:
+    one = write_series(hot, SHAPE, names="{}".format, only=[0])
+    arrivals = SeriesArrivals(hot, SETTLE_S)
+    for n in (1, 2, 3):
+        arrivals.grouped(list_arrivals(hot))
+        time.sleep(2 * SETTLE_S)
+        write_series(hot, one, names="{}".format, only=[n])
+        assert not arrivals.grouped(list_arrivals(hot)).images
+    assert [glance[2] for glance in looked(arrivals, hot).images.values()] == [4]
+
+
+def test_localisers_and_single_slices_are_passed_over_and_what_is_damaged_is_not(
+    hot: Path,
+) -> None:
+    write_series(hot / "scout", SHAPE, tags={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]})
+    write_series(hot / "one", (1, 9, 7))
+    write_series(hot / "ct", SHAPE)
+    seen = looked(SeriesArrivals(hot, SETTLE_S), hot)
+    assert seen.passed == {
+        "scout": "a localiser",
+        "one": "one slice, where a volume is needed",
+    }
+    assert len(seen.images) == 3
+
+
+@pytest.mark.full
+def test_what_is_passed_over_is_moved_with_a_line_and_fails_no_night(
+    hot: Path, tmp_path: Path
+) -> None:
+    write_series(hot / "scout", SHAPE, tags={"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]})
+    done = tmp_path / "done"
+    words = ("watch", hot, "-o", tmp_path / "out", "--model", "probe", "--settle", "0.1")
+    ran = segbatch(*words, "--every", "0.05", "--cluster", "inline", "--once", "--move-to", done)
+    assert (ran.status, [path.name for path in done.iterdir()]) == (0, ["scout"]), ran.err
+    assert "scout is passed over: a localiser" in ran.err

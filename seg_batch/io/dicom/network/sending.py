@@ -65,9 +65,6 @@ def sop_uid_of(path: Path) -> str | None:
 
 def _meta_of(path: Path) -> FileMetaDataset | None:
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return None
         return read_file_meta_info(path)
     except Exception:  # whatever a damaged file makes of the parser
         return None
