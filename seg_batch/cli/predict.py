@@ -35,9 +35,11 @@ def requests(
     **fields: Any,
 ) -> list[Request]:
     """One request per input, or one for all of a ``stack``; ``is_dry``: no table is written; ``fields``: further ones of each."""
+    from seg_batch.inference.outputs import require_own_names
     from seg_batch.inference.request import Request
 
     images: list[str | tuple[str, ...]] = [tuple(inputs)] if stack else [*inputs]
+    require_own_names(tuple(arguments.also or ()), len(images) > 1)
     fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
     if (table := fields.pop("deidentify")) is None:
         return [Request(input=image, **fields) for image in images]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 NAME_BYTES = 255  # the longest name that the usual file systems hold
@@ -77,6 +78,12 @@ def shortened(name: str, room_bytes: int) -> str:
         return name
     mark = f"~{hashlib.sha256(whole).hexdigest()[:12]}"
     return whole[: NAME_BYTES - room_bytes - len(mark)].decode(errors="ignore") + mark
+
+
+def staged_name(known: Iterable[object], ending: str) -> str:
+    """The name of the uncompressed copy of a source: a digest of what is ``known`` of it, and nothing that could be read."""
+    whole = "\0".join(map(str, known)).encode("utf-8", "surrogateescape")
+    return f"copy-{hashlib.sha256(whole).hexdigest()[:20]}{ending}"
 
 
 def kept_journal(until: str | int) -> str:

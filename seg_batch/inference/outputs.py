@@ -142,17 +142,23 @@ def possible(
     return replace(outputs, also=tuple(made)), left_out
 
 
+def require_own_names(also: tuple[str, ...], many: bool) -> None:
+    """OutputError for a further product whose name would be that of all of ``many`` inputs."""
+    for name in also if many else ():
+        if not is_ending(name) and STEM not in name:
+            raise OutputError(
+                f"--also {name} would be the same file for every input: give an ending like .csv, or a name with {STEM}"
+            )
+
+
 def _also_path(name: str, product: Path, stem: str, many: bool) -> Path:
     require_local_output(name)
     if is_ending(name):
         return product.with_name(named(split_output(product)[0], name))
     if STEM in name:
         path = product.parent / name.replace(STEM, stem)
-    elif many:
-        raise OutputError(
-            f"--also {name} would be the same file for every input: give an ending like .csv, or a name with {STEM}"
-        )
     else:
+        require_own_names((name,), many)
         path = Path(name).absolute()
     require_short_name(path)
     return Path(os.path.normpath(path))

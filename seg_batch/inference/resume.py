@@ -42,9 +42,9 @@ _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")
 def check_destination(prepared: Prepared[Decisions], report: Report | None) -> None:
     """Refuse an output that can't be written, is the input, or is not ours, before any work."""
     outputs = prepared.outputs
-    check_output(outputs.product, prepared.info.kind)
     for path in (outputs.product, *outputs.also):
         _require_apart(path.resolve(), prepared)
+    check_output(outputs.product, prepared.info.kind)  # which makes its folder
     wanted = [outputs.product]
     if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         wanted.append(outputs.probabilities)
@@ -221,10 +221,15 @@ def is_at_work(path: Path) -> bool:
     return maker is not None and maker[1] == socket.gethostname() and is_running(int(maker[2]))
 
 
+def _was_killed_here(path: Path) -> bool:
+    maker = _AT_WORK.search(path.name)
+    return maker is not None and maker[1] == socket.gethostname() and not is_at_work(path)
+
+
 @contextmanager
 def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
     """A refused run removes what it made itself, unless there is work in it to resume. An attempt is
-    never resumed, and removes it in any case."""
+    never resumed, and removes it in any case, with what attempts left that were killed on this machine."""
     begun = outputs.store.exists() or outputs.staging.exists()
     try:
         yield
@@ -234,8 +239,9 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
         raise
     finally:
         if outputs.attempt:
-            shutil.rmtree(outputs.store, ignore_errors=True)
-            shutil.rmtree(outputs.staging, ignore_errors=True)
+            killed = [path for path in outputs.attempts() if _was_killed_here(path)]
+            for path in (outputs.store, outputs.staging, *killed):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def require_some(prepared: Prepared[Plan], run: BlockTally) -> None:

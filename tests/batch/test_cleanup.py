@@ -16,7 +16,7 @@ from seg_batch.core.errors import BusyError
 from seg_batch.executors.faults import fault_of
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.request import Request
-from seg_batch.inference.resume import clean
+from seg_batch.inference.resume import clean, leaving_nothing_behind
 from seg_batch.io.sinks.work_store import WorkStore
 from tests.support.batch.nights import run_night
 from tests.support.io.stores import store_spec
@@ -78,6 +78,18 @@ def test_a_night_leaves_what_others_are_at_in_its_folder(
     others.mkdir()
     assert run_night(workflow)["resumed"] == 1
     assert others.exists()
+
+
+def test_an_attempt_that_fails_takes_what_killed_ones_left_here(tmp_path: Path) -> None:
+    outputs, dead = attempt(tmp_path / "x.tif"), subprocess.Popen(["true"])
+    dead.wait()
+    gone = of_another(outputs.staging, dead.pid)
+    far = of_another(outputs.staging, dead.pid, "far-away")
+    for path in (gone, far):
+        path.mkdir()
+    with pytest.raises(ValueError, match="it fails"), leaving_nothing_behind(outputs):
+        raise ValueError("it fails")
+    assert list(tmp_path.iterdir()) == [far]
 
 
 @pytest.mark.full

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import stat
 import traceback
 from pathlib import Path
@@ -193,3 +194,25 @@ def test_several_processes_write_one_table(tmp_path: Path) -> None:
     files = {found.source(code).files[0] for code in found.codes if found.source(code)}  # type: ignore[union-attr]
     assert files == {f"/{number}/{i}.nii" for number in range(4) for i in range(5)}
     assert os.stat(table).st_mode & 0o077 == 0
+
+
+def test_a_word_of_our_own_is_withheld_where_it_is_the_name_of_the_source() -> None:
+    hidden = Pseudonym(("/data/Block/Label.nii.gz",), (), "0123456789abcdef")
+    for text in ("3:block", "3/Label", "7.block.2"):
+        assert HIDDEN.told(text) == text
+        assert not {"block", "label"} & set(re.findall("[a-z]+", hidden.told(text).casefold()))
+
+
+def test_a_refused_table_gets_no_lock_and_an_open_one_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    (tmp_path / "folder").mkdir()
+    for path in (other, tmp_path / "folder"):
+        with pytest.raises(InputError, match="no table of codes"):
+            pseudonyms(path, [SourceOf.at([PATH])])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "other.json"]
+    table = tmp_path / "codes.json"
+    pseudonyms(table, [SourceOf.at([PATH])])
+    table.chmod(0o644)
+    with pytest.raises(InputError, match=r"open to everybody.*chmod 600"):
+        pseudonyms(table, [SourceOf.at([PATH])])

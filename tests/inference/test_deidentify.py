@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ import rasterio
 
 import seg_batch
 from seg_batch.core.errors import InputError, PlanError, SegbatchError
+from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.privacy.table import read_table
 from seg_batch.inference import predict as coordinator
+from seg_batch.inference.deidentified.telling import known_as, told_report
 from seg_batch.inference.verify import verify_product
+from seg_batch.io.sources import open_source
 from tests.support.planted import (
     NAME,
+    UIDS,
     leaks,
     planted_in,
     write_planted_dicom,
@@ -117,10 +123,18 @@ def test_where_names_would_be_told_by_the_output_it_is_refused(
 ) -> None:
     path = source / f"{NAME}_t1.nii.gz"
     table = str(tmp_path / "codes.json")
-    for output in (None, tmp_path / "out" / f"{NAME}_t1_labels.nii.gz"):
+    outputs = (None, f"{NAME}_t1_labels.nii.gz", f"{NAME.lower()}.nii.gz", "mary_x.nii.gz")
+    for output in (name and tmp_path / "out" / name for name in outputs):
         with pytest.raises(PlanError) as caught:
             seg_batch.predict(path, output, model="probe", deidentify=table)
         assert leaks(tmp_path / "out", (), str(caught.value)) == []
+    for also in (f"{tmp_path}/{NAME}.csv", f"{source}/x.csv", f"{{stem}}_{NAME}.csv"):
+        with pytest.raises(PlanError, match="named after its input"):
+            seg_batch.predict(path, f"{tmp_path}/out/", model="probe", deidentify=table, also=also)
+    short = write_planted_nifti(tmp_path / "in" / "s5.nii.gz")
+    with pytest.raises(PlanError, match="named after its input"):
+        seg_batch.predict(short, tmp_path / "out" / "s5.nii.gz", model="probe", deidentify=table)
+    assert not list(tmp_path.glob("*codes*")), "a refused command leaves neither table nor lock"
     inside = str(tmp_path / "out" / "codes.json")
     with pytest.raises(PlanError, match="folder of the products"):
         seg_batch.predict(path, f"{tmp_path}/out/", model="probe", deidentify=inside)
@@ -156,6 +170,8 @@ def test_a_fault_that_quotes_the_input_is_hushed_and_leaves_no_copy(
 
     def broken(*_: object, **__: object) -> None:
         assert list(out.glob("*.staged/*"))
+        assert leaks(out, tuple(out.glob("*.staged/*"))) == []
+        assert not [copy for copy in out.glob("*.staged/*") if NAME.lower() in copy.name.lower()]
         raise RuntimeError(f"{path} of Dr. Quagmire")
 
     monkeypatch.setattr(coordinator, "post_process", broken)
@@ -183,3 +199,22 @@ def test_a_segmentation_for_the_pacs_holds_the_patient_and_that_is_said(
     (said,) = [line for line in report["source"]["warnings"] if str(made) in line]
     assert said.endswith("it is not de-identified")
     assert leaks(out, (made,), json.dumps(report)) == []
+
+
+def test_whatever_a_report_holds_passes_the_gate(source: Path) -> None:
+    """Also what a later version adds to it."""
+    path = source / f"{NAME}_t1.nii.gz"
+    hidden = Pseudonym((str(path),), (), "0123456789abcdef")
+    with closing(open_source(path)) as opened:
+        info = replace(opened.info, series=UIDS[0])
+    known = known_as(info, hidden, {"keyed": "1"})
+    assert (known.path, known.series, known.stack) == (hidden.code, "", ())
+    plain: Any = {
+        "source": {"identity": {"keyed": "1"}, "warnings": [f"{NAME} moved"]},
+        "added_later": [{"note": f"of {NAME}"}],
+        "output": f"/out/{hidden.code}.nii",
+    }
+    told = told_report(plain, hidden)
+    assert NAME not in repr(told)
+    assert told["source"]["identity"] == {"keyed": "1"}
+    assert told["output"] == plain["output"]

@@ -117,7 +117,7 @@ class _Listed:
                     "bands: name it once"
                 )
             if spec.output and spec.pseudonym:
-                require_untold(spec.pseudonym, spec.output)
+                require_untold(spec.files, spec.output)
             output = output_of(spec, index, self.outputs)
             path, *more = map(os.path.abspath, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)

@@ -90,6 +90,8 @@ def pseudonyms(
     if is_dry:
         table = read_table(path) if path.exists() else CodeTable(path, secrets.token_hex(32), {})
         return [table.pseudonym(source, public) for source in sources]
+    if path.exists():
+        read_table(path)  # one that is refused gets no lock beside it
     with _held(path):
         table = read_table(path) if path.exists() else CodeTable(path, secrets.token_hex(32), {})
         made = [table.pseudonym(source, public) for source in sources]
@@ -105,7 +107,7 @@ def codes_in(text: str) -> list[str]:
 
 
 def read_table(path: str | Path) -> CodeTable:
-    """InputError where the file is missing, or no table of codes."""
+    """InputError where the file is missing, no table of codes, or open to everybody."""
     path = Path(path).absolute()
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
@@ -119,6 +121,10 @@ def read_table(path: str | Path) -> CodeTable:
     if not ours or not isinstance(plain.get("codes"), dict) or len(str(plain.get("key"))) != 64:
         raise InputError(
             f"{path} is no table of codes, and would be lost: name a new file, or the table of an earlier run"
+        )
+    if path.stat().st_mode & 0o007:
+        raise InputError(
+            f"{path} is open to everybody on this machine, and it leads to the names: make it yours alone (chmod 600)"
         )
     return CodeTable(path, str(plain["key"]), plain["codes"])
 

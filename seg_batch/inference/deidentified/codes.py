@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_batch.config.predict_options import RequestArguments
+from seg_batch.config.predict_options import STEM, RequestArguments, is_ending
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
+from seg_batch.core.privacy.words import may_be_told
 from seg_batch.core.registry.formats import split
 
 
@@ -38,22 +40,43 @@ def pseudonyms_for(
         folder = os.path.dirname(folder)
     models = map(str, arguments.model or ())
     public = (folder, os.path.abspath(output), str(output), *models)
-    made = pseudonyms(table, sources, public, is_dry=is_dry)
-    for pseudonym in made:
-        for name in (str(output), *arguments.also):
-            require_untold(pseudonym, os.path.basename(name.rstrip("/")))
-    return made
+    names = [os.path.basename(str(output).rstrip("/")), *_written(arguments.also, folder)]
+    for source in sources:
+        for name in names:
+            require_untold(source.files, name)
+    return pseudonyms(table, sources, public, is_dry=is_dry)
 
 
-def require_untold(pseudonym: Pseudonym, name: str) -> None:
-    """PlanError for a product whose name, given by hand, has that of its input or of the input's folder in it."""
-    folder, file = os.path.split(pseudonym.paths[0])
-    parts = (os.path.basename(folder).casefold(), split(file)[0].casefold())
-    if any(len(part) > 2 and part in name.casefold() for part in parts):
+def _written(also: Sequence[str], folder: str) -> list[str]:
+    """What the names of further products, given by hand, tell beyond the folder of the products."""
+    names = list[str]()
+    for name in also:
+        whole = name if is_ending(name) or STEM in name else os.path.abspath(name)
+        names += [part for part in whole.split("/") if part not in folder.split("/")]
+    return names
+
+
+def require_untold(files: Sequence[str], name: str) -> None:
+    """PlanError for a product whose name, given by hand, has that of its input or of the input's folder in it, or a word
+    of those that is none of segbatch's own."""
+    said = split(name.replace(STEM, ""))[0].casefold()
+    folder, file = os.path.split(os.path.abspath(files[0]))
+    whole = {os.path.basename(folder).casefold(), split(file)[0].casefold()} - {""}
+    words = {word for each in whole for word in _words(each) if not may_be_told(word)}
+    if any(_has(said, part) for part in whole | words):
         raise PlanError(
             "the output is named after its input, which --deidentify is to keep back: name a folder, in which the product is "
             "called by its code, or another name"
         )
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name)
+
+
+def _has(said: str, part: str) -> bool:
+    """Whether a name has the part; one of two letters or less as a word of its own."""
+    return part in said if len(part) > 2 else part in _words(said)
 
 
 def one_pseudonym(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.run_files import shortened
+from seg_batch.core.run_files import staged_name
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.nifti_header import NiftiLayout, read_layout
 from seg_batch.io.sources.formats.volumes.plain_copy import plain_copy
@@ -14,14 +14,13 @@ from seg_batch.io.sources.gzip_members import GZIP_ERRORS, GzipData, ends_plainl
 from seg_batch.io.sources.identity import file_identity
 
 _READ_BYTES = 256 << 10
-_NAME_BYTES = 64  # room behind the stem
 _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
 
 
 def stage(path: Path, folder: Path) -> Path:
     """The uncompressed copy of a ``.nii.gz`` in ``folder``, made now unless it is there whole.
 
-    Memory stays at a few MiB. The file gets its name only when complete, and the name contains
+    Memory stays at a few MiB. The file gets its name only when complete, and the name is
     a digest of the original, so that the copy of another file is not taken for it. A ``.nii`` is
     its own copy. ``InputError`` when the archive is cut short, damaged or larger than its header
     says; ``OutputError`` when the folder can't be written to or is full.
@@ -29,14 +28,9 @@ def stage(path: Path, folder: Path) -> Path:
     layout = read_layout(path)
     if not layout.compressed:
         return path
-    identity, stem = (
-        file_identity(layout.data),
-        path.name.lower().removesuffix(".gz").removesuffix(".nii"),
-    )
-    target = (
-        folder
-        / f"{shortened(stem, _NAME_BYTES)}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
-    )
+    identity = file_identity(layout.data)
+    known = (path.name, identity["sha256_ends"], identity["mtime_ns"])
+    target = folder / staged_name(known, ".nii")
     return plain_copy(path, target, layout.stop_bytes, _whole(layout))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -13,14 +12,11 @@ import numpy as np
 
 from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
 from seg_batch.core.files import flush, write_json
-from seg_batch.core.run_files import PART, shortened
+from seg_batch.core.run_files import PART, staged_name
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.dicom.source import DicomSource, FoundSeries
 from seg_batch.io.sources.formats.dicom.staged import FACTS, PLAIN, StagedFacts
 from seg_batch.io.sources.protocol import chosen_volume, one_line
-
-_NAME_BYTES = 64  # room behind the name
-_DIGEST = 20
 
 
 def stage_dicom(
@@ -33,7 +29,7 @@ def stage_dicom(
 ) -> Path:
     """The plain copy of a series in ``folder``, made now unless it is there whole; its facts lie beside it.
 
-    Memory stays at a few slices. The file gets its name only when complete, after its facts, and the name contains a digest
+    Memory stays at a few slices. The file gets its name only when complete, after its facts, and the name is a digest
     of all slices. Of several volumes all lie in it, one after the other, unless ``volume`` chooses. ``InputError`` naming the slice that can't be read; ``OutputError`` when the folder can't be
     written to or is full.
     """
@@ -47,9 +43,8 @@ def stage_dicom(
 
 def _staged(path: Path, folder: Path, what: str, sources: list[DicomSource]) -> Path:
     facts = StagedFacts(what, tuple(source.info for source in sources))
-    known = "".join(info.identity["sha256_slices"] for info in facts.volumes)
-    digest = hashlib.sha256(known.encode()).hexdigest()[:_DIGEST]
-    target = folder / f"{shortened(path.name, _NAME_BYTES)}-{digest}{PLAIN}"
+    known = [info.identity["sha256_slices"] for info in facts.volumes]
+    target = folder / staged_name([path.name, *known], PLAIN)
     if StagedFacts.beside(target) == facts and facts.are_of(target):
         return target
     size = facts.first(len(sources))

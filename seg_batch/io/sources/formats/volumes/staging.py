@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.run_files import shortened
+from seg_batch.core.run_files import staged_name
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.volumes.identity import volume_identity
 from seg_batch.io.sources.formats.volumes.layout import VolumeLayout
@@ -17,7 +17,6 @@ from seg_batch.io.sources.formats.volumes.plain_copy import plain_copy
 
 _READ_BYTES = 256 << 10
 _PIECE_BYTES = 4 << 20
-_NAME_BYTES = 64  # room behind the stem
 _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
 _PLAIN = ".raw"
 # What decompression raises for damaged data, and what is raised here where the data ends too early.
@@ -27,15 +26,15 @@ DAMAGE = (zlib.error, EOFError, OSError, ValueError)
 def stage_layout(layout: VolumeLayout, folder: Path) -> Path:
     """The copy in ``folder``, made now unless it is there whole; a plain file is its own. Memory stays at a few MiB.
 
-    Its name contains a digest of the original, so that the copy of another file is not taken for it.
+    Its name is a digest of the original, so that the copy of another file is not taken for it.
     ``InputError`` when the data is damaged, cut short, or longer than its header says; ``OutputError`` when the
     folder can't be written to or is full."""
     if layout.is_plain:
         return layout.path
     path = layout.path
-    mark = volume_identity(path, layout.files)["sha256_ends"][:8]
+    mark = volume_identity(path, layout.files)["sha256_ends"]
     newest = max(file.stat().st_mtime_ns for file in (path, *layout.files))
-    target = folder / f"{shortened(path.name, _NAME_BYTES)}-{mark}-{newest:x}{_PLAIN}"
+    target = folder / staged_name((path.name, mark, newest), _PLAIN)
     return plain_copy(path, target, layout.total_bytes, voxel_bytes(layout))
 
 
