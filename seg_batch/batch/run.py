@@ -45,10 +45,9 @@ def run_unattended(
     """Do a workflow of one prediction, as far as it is not done, then its report and commands.
 
     ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of
-    the report or of a command never changes the outcome of the run. A run that can't begin writes
-    only into a folder that holds an earlier session of it. ``profile``: a file for a Chrome trace of where the time
-    of its inputs went; OutputError before anything is done or said where it can't be written. Returns the dict of
-    ``run_job`` with the path of the ``report``.
+    the report or of a command never changes the outcome of the run. A run that can't begin writes only into a folder that
+    holds an earlier session of it. ``profile``: a file for a Chrome trace of where the time of its inputs went; OutputError
+    before anything is done or said where it can't be written. Returns the dict of ``run_job`` with the path of the ``report``.
     """
     if profile is not None:
         require_profile_place(profile)

@@ -296,21 +296,15 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``).
-    ``profile``: a file for a Chrome trace of where the time went. ``also``: further
-    products by their endings: paths, or endings like ``.csv``. Returns the report. Raises ``RefusedError`` when nothing was
-    written, ``PartialResultError`` when the product has holes.
+    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``). ``profile``:
+    a file for a Chrome trace of where the time went. ``also``: further products: paths, or endings like ``.csv``. Returns
+    the report. Raises ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
     """
     for name in options.keys() - declared(PredictOptions):
         raise TypeError(
             f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
         )
-    names = (also,) if isinstance(also, str | Path) else also
-    chosen = as_checked(
-        RequestArguments(
-            volume=volume, series=series, also=tuple(map(str, names)), deidentify=deidentify
-        )
-    )
+    chosen = _arguments(also, volume=volume, series=series, deidentify=deidentify)
     request = Request(
         input=_files(path),
         output=None if output is None else str(output),
@@ -330,6 +324,11 @@ def predict(
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report
+
+
+def _arguments(also: str | Path | Sequence[str | Path], **given: Any) -> RequestArguments:
+    names = (also,) if isinstance(also, str | Path) else also
+    return as_checked(RequestArguments(also=tuple(map(str, names)), **given))
 
 
 def _files(path: str | Path | Sequence[str | Path]) -> str | tuple[str, ...]:

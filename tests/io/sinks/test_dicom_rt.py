@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import contourpy
 import numpy as np
 import pydicom
 import pytest
 from skimage.draw import polygon2mask
 
-from seg_batch.core.errors import DamagedError
+from seg_batch.core.errors import DamagedError, OutputError
 from seg_batch.core.geometry import Box
+from seg_batch.io.sinks.dicom_rt import write as write_module
 from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
 from seg_batch.io.sinks.dicom_rt.write import check_structures, write_structures
 from seg_batch.io.sinks.dicom_seg.origin import origin_of
@@ -46,6 +52,46 @@ def test_contours_of_any_mask_are_filled_to_it_again(seed: int) -> None:
         for line in lines:
             by_skimage += polygon2mask(labels.shape, line[:, ::-1])
         np.testing.assert_array_equal(by_skimage % 2 == 1, labels == label)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_one_line_of_thousands_of_holes_is_filled_as_the_lines_of_all(share: float) -> None:
+    mask = np.random.default_rng(3).random((160, 170)) < share
+    made = contourpy.contour_generator(
+        z=np.pad(mask, 1).astype(float), name="serial", fill_type="OuterOffset"
+    )
+    rings = [
+        points[a : b - 1] - 1
+        for points, ends in zip(*made.filled(0.5, 2.0), strict=True)
+        for a, b in itertools.pairwise(ends.tolist())
+    ]
+    lines = [line for _, line in outlines(mask.astype(np.int32))]
+    assert len(lines) < len(rings)
+    np.testing.assert_array_equal(fill(mask.shape, lines), fill(mask.shape, rings))
+    np.testing.assert_array_equal(fill(mask.shape, lines), mask)
+    ways = [np.sort([a, b], axis=0) for a, b in _channels(lines)]
+    assert all(mask[int(y), int(x0 + 0.5) : int(x1 + 0.5)].all() for (x0, y), (x1, _) in ways)
+
+
+def _channels(lines: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The edges that no line around voxels has: those along a row of centres."""
+    for line in lines:
+        for a, b in itertools.pairwise(line):
+            if a[1] == b[1] and a[1] % 1 == 0:
+                yield a, b
+
+
+def test_more_points_than_programs_can_use_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    spec = spec_of(tmp_path / "s", labels)
+    for limit, said in (("_MOST_POINTS", r"points on slice \d"), ("_MOST_BYTES", r"up to slice \d")):
+        with monkeypatch.context() as patch:
+            patch.setattr(write_module, limit, 20)
+            with pytest.raises(OutputError, match=rf"{said}.*\.seg\.dcm or \.nii\.gz"):
+                write(tmp_path / "x.rtstruct.dcm", spec, labels)
 
 
 def test_a_region_with_holes_is_one_line() -> None:
@@ -106,12 +152,45 @@ def test_contours_that_hold_other_voxels_are_seen(tmp_path: Path) -> None:
     write(path, spec, labels)
     origin = origin_of(spec.image, spec.extent, spec.georef, ".rtstruct.dcm")
     segments = segments_for(spec, {0, 1, 2, 5})
+    boxes = [Box.whole(SHAPE)]
     other = labels.copy()
     other[3, 2, 2] ^= 1
     with pytest.raises(DamagedError, match="other voxels"):
-        check_structures(
-            path, origin, segments, lambda box: other[box.slices()], [Box.whole(SHAPE)]
-        )
+        check_structures(path, origin, segments, lambda box: other[box.slices()], boxes)
+
+    def read(box: Box) -> np.ndarray:
+        return labels[box.slices()]
+
+    def beside(data: Any) -> None:
+        item = data.ROIContourSequence[0].ContourSequence[0]
+        item.ContourData = [v + 0.01 * (n % 3 == 2) for n, v in enumerate(item.ContourData)]
+
+    def elsewhere(data: Any) -> None:
+        items = data.ROIContourSequence[0].ContourSequence
+        items.append(deepcopy(items[0]))
+        items[-1].ContourImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+
+    for change, said in ((beside, "lie beside it"), (elsewhere, "none of the series")):
+        data = pydicom.dcmread(path)
+        change(data)
+        data.save_as(tmp_path / "changed.dcm")
+        with pytest.raises(DamagedError, match=said):
+            check_structures(tmp_path / "changed.dcm", origin, segments, read, boxes)
+
+
+def test_what_is_written_otherwise_than_it_was_made_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+
+    def faulty(file: Any, data: Any, **options: Any) -> None:
+        del data.ROIContourSequence[0].ContourSequence[-1]
+        pydicom.dcmwrite(file, data, **options)
+
+    monkeypatch.setattr(write_module, "pydicom", SimpleNamespace(dcmwrite=faulty, dcmread=pydicom.dcmread))  # fmt: skip
+    with pytest.raises(DamagedError, match="other voxels"):
+        write(tmp_path / "x.rtstruct.dcm", spec_of(tmp_path / "s", labels), labels)
 
 
 @pytest.mark.needs("dciodvfy")

@@ -24,9 +24,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.config.card_parts.codes import SegmentCode
-from seg_batch.core.errors import DamagedError, InputError, OutputError
+from seg_batch.core.errors import DamagedError, InputError, OutputError, ReadError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref
+from seg_batch.io.sinks.dicom_seg import frames
 from seg_batch.io.sinks.dicom_seg.check import check_seg
 from seg_batch.io.sinks.dicom_seg.origin import origin_of
 from seg_batch.io.sinks.dicom_seg.rle import rle
@@ -205,11 +206,11 @@ def test_simpleitk_reads_the_same_bits(tmp_path: Path) -> None:
     labels = labels_of()
     path = write(tmp_path / "x.seg.dcm", spec_of(tmp_path / "s", labels, seg="binary"), labels)
     with closing(open_source(path)) as source:
-        frames, by_number = frames_by_simpleitk(path), source.frames  # type: ignore[attr-defined]
+        pixels, by_number = frames_by_simpleitk(path), source.frames  # type: ignore[attr-defined]
         for k, those in enumerate(by_number.of_plane):
             for index, number in those:
                 expected = labels[k] == by_number.labels[number]
-                np.testing.assert_array_equal(frames[index], expected)
+                np.testing.assert_array_equal(pixels[index], expected)
 
 
 def test_each_frame_refers_to_the_slice_that_it_lies_on(tmp_path: Path) -> None:
@@ -327,8 +328,48 @@ def test_a_bit_that_fails_is_seen(kind: str, tmp_path: Path) -> None:
         check_seg(path, origin, lambda box: other[box.slices()], boxes)
     slices = origin.series.slices
     swapped = replace(origin.series, slices=(slices[1], slices[0], *slices[2:]))
+    moved = replace(origin, georef=VolumeGeoref(tuple(map(tuple, (np.eye(4)).tolist()))))
+    with pytest.raises(DamagedError, match="affine"):
+        check_seg(path, moved, lambda box: labels[box.slices()], boxes)
+    with pytest.raises(DamagedError, match="extent"):
+        check_seg(path, replace(origin, extent=(9, 9, 9)), lambda box: labels[box.slices()], boxes)
     with pytest.raises(DamagedError, match="another slice"):
         check_seg(path, replace(origin, series=swapped), lambda box: labels[box.slices()], boxes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_otherwise_than_it_was_read_is_seen(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    name = "append_map" if kind == "labelmap" else "append_bits"
+    append: Any = getattr(frames, name)
+
+    def faulty(part: Path, read: Any, *rest: Any) -> None:
+        append(part, lambda box: read(box)[:, :, ::-1], *rest)
+
+    monkeypatch.setattr(frames, name, faulty)
+    with pytest.raises(DamagedError, match="voxels differ"):
+        write(tmp_path / "x.seg.dcm", spec_of(tmp_path / "s", labels, seg=kind), labels)
+
+
+def test_bits_of_more_than_4_gib_are_refused(tmp_path: Path) -> None:
+    boxes, order = [Box.whole((1, 1 << 15, 1 << 15))], [(0, n) for n in range(33)]
+    with pytest.raises(OutputError, match=r"4 GiB.*--seg labelmap"):
+        frames.append_bits(tmp_path / "never.made", np.zeros, order, boxes)  # type: ignore[arg-type]
+
+
+def test_segments_that_overlap_unsaid_are_refused_where_they_do(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", SHAPE)
+    labels = labels_of()
+    path = write(tmp_path / "x.seg.dcm", spec_of(tmp_path / "s", labels, seg="binary"), labels)
+    data = pydicom.dcmread(path)
+    del data.SegmentsOverlap
+    data.PixelData = b"\xff" * len(data.PixelData)
+    data.save_as(path)
+    with closing(open_source(path)) as source, pytest.raises(ReadError, match="overlap on plane"):
+        source.read(Box.whole(SHAPE))
 
 
 def test_headers_that_lack_or_break_what_is_copied(tmp_path: Path) -> None:

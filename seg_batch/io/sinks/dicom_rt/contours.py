@@ -7,6 +7,7 @@ C.8.8.6.3): a channel without width leads to each hole, and cancels when it is f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import contourpy
@@ -26,11 +27,9 @@ def outlines(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         start = np.array([box[1].start - 1, box[0].start - 1], np.float64)
         made = contourpy.contour_generator(z=mask, name="serial", fill_type="OuterOffset")
         for points, offsets in zip(*made.filled(_BESIDE, 2.0), strict=True):
-            rings = [
-                _corners(points[a : b - 1])
-                for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-            ]
-            yield index + 1, _keyhole(rings) + start
+            ends = offsets.tolist()
+            rings = [points[a : b - 1] for a, b in itertools.pairwise(ends)]
+            yield index + 1, _corners(_keyhole(rings)) + start
 
 
 def _corners(ring: np.ndarray) -> np.ndarray:
@@ -41,14 +40,44 @@ def _corners(ring: np.ndarray) -> np.ndarray:
 
 
 def _keyhole(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """The outer line with each hole cut open at its point that lies nearest."""
-    line, *holes = rings
-    for hole in holes:
-        apart = ((line[:, None] - hole[None]) ** 2).sum(-1)
-        at, to = np.unravel_index(int(apart.argmin()), apart.shape)
-        there = np.roll(hole, -int(to), 0)
-        line = np.concatenate([line[: at + 1], there, there[:1], line[at:]])
-    return line
+    """The outer line with a channel to each hole: along the row of its leftmost point, to what line comes next on the left.
+    So channels lie within the region, and none meets another. Each ring has a point wherever a row of centres crosses it."""
+    if len(rings) == 1:
+        return rings[0]
+    points, sizes = np.concatenate(rings), [len(ring) for ring in rings]
+    starts = np.concatenate([[0], np.cumsum(sizes[:-1])])
+    following = np.arange(1, len(points) + 1)
+    following[starts + sizes - 1] = starts
+    holes = starts[1:] + [int(ring[:, 0].argmin()) for ring in rings[1:]]
+    doors = _left_of(points, holes)
+    # The way into a hole and back passes both ends of its channel twice: each gets a second entry.
+    back = len(points) + np.arange(len(holes))
+    out = back + len(holes)
+    entries = np.concatenate([np.arange(len(points)), holes, doors])
+    following = np.concatenate([following, out, out])
+    following[np.argsort(following[: len(points)])[holes]] = back
+    following[out] = following[doors]
+    following[doors] = holes
+    return points[entries[_walk(following)]]
+
+
+def _left_of(points: np.ndarray, these: np.ndarray) -> np.ndarray:
+    """The index of the point next on the left on the row of each of ``these``, where whole ``y`` are rows."""
+    crossing = np.flatnonzero(points[:, 1] % 1 == 0)
+    in_order = crossing[np.lexsort(points[crossing].T)]
+    place = np.empty(len(points), int)
+    place[in_order] = np.arange(len(in_order))
+    left: np.ndarray = in_order[place[these] - 1]
+    return left
+
+
+def _walk(following: np.ndarray) -> list[int]:
+    """Indices from the first on, each followed by what ``following`` says, once around."""
+    after: list[int] = following.tolist()
+    way = [0]
+    while (then := after[way[-1]]) != 0:
+        way.append(then)
+    return way
 
 
 def fill(shape: tuple[int, ...], lines: Sequence[np.ndarray]) -> np.ndarray:
@@ -57,9 +86,11 @@ def fill(shape: tuple[int, ...], lines: Sequence[np.ndarray]) -> np.ndarray:
     y0, x0 = np.clip(np.floor(points.min(0)[::-1]).astype(int), 0, shape)
     y1, x1 = np.clip(np.ceil(points.max(0)[::-1]).astype(int) + 1, 0, shape)
     toggles = np.zeros((y1 - y0, x1 - x0 + 1), np.int32)
-    for line in lines:
-        here = line - (x0, y0)
-        _cross(toggles, here, np.roll(here, -1, 0))
+    _cross(
+        toggles,
+        points - (x0, y0),
+        np.concatenate([np.roll(one, -1, 0) for one in lines]) - (x0, y0),
+    )
     mask[y0:y1, x0:x1] = np.cumsum(toggles, axis=1)[:, :-1] % 2 == 1
     return mask
 

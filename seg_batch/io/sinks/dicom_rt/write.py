@@ -1,6 +1,6 @@
 """A structure set of a series, filled again and compared before it counts.
 
-Its contours are held as text while it is written: about as much as the file is long.
+Its contours are held as text while it is written: about as much as the file is long, which has a limit.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from typing import Any
 import numpy as np
 import pydicom
 
+from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.spells import spell
+from seg_batch.core.units import show_bytes, with_commas
 from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
 from seg_batch.io.sinks.dicom_rt.plane import Plane, require_apart
 from seg_batch.io.sinks.dicom_rt.structure_set import Region, instance_of, structure_set
 from seg_batch.io.sinks.dicom_seg.frames import slabs
 from seg_batch.io.sinks.dicom_seg.header import texts_of
-from seg_batch.io.sinks.dicom_seg.origin import Origin, origin_of
+from seg_batch.io.sinks.dicom_seg.origin import USUAL, Origin, origin_of
 from seg_batch.io.sinks.dicom_seg.segments import Segment, numbers_of, segments_for
 from seg_batch.io.sinks.dicom_seg.usable import refusing
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged
 
 _SAME_MM = 1e-3
+_MOST_POINTS = 250_000  # of a slice; of 100 organs some 20 000
+_MOST_BYTES = 512 << 20  # of all contours, which are held
 
 
 def write_structures(part: Path, spec: ProductSpec, read: Read, again: Read, ending: str) -> None:
@@ -69,14 +73,31 @@ def _traced(
     origin: Origin, segments: Sequence[Segment], read: Read, boxes: Sequence[Box]
 ) -> list[Region]:
     regions = {one.number: Region(one) for one in segments}
-    numbers = numbers_of(segments)
+    numbers, held = numbers_of(segments), 0
     for box in boxes:
         for k, labels in enumerate(read(box), box.start[0]):
             at = origin.series.slices[k]
             plane, instance = Plane.of(at), instance_of(origin, at)
-            for number, line in outlines(numbers[labels].astype(np.int32)):
-                regions[number].add(plane.text(line), instance)
+            lines = list(outlines(numbers[labels].astype(np.int32)))
+            count = sum(len(line) for _, line in lines)
+            if count > _MOST_POINTS:
+                raise _too_much(
+                    f"{with_commas(count)} points on slice {k}", with_commas(_MOST_POINTS)
+                )
+            for number, line in lines:
+                text = plane.text(line)
+                held += len(text)
+                regions[number].add(text, instance)
+            if held > _MOST_BYTES:
+                raise _too_much(f"{show_bytes(held)} up to slice {k}", show_bytes(_MOST_BYTES))
     return list(regions.values())
+
+
+def _too_much(found: str, most: str) -> OutputError:
+    return OutputError(
+        f"contours of these labels have {found}, and a structure set that programs can use has at most {most}: "
+        f"use .seg.dcm or {USUAL}, or smooth the labels with --post"
+    )
 
 
 @spell("check")

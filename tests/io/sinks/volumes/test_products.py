@@ -7,7 +7,9 @@ import io
 import itertools
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,6 +194,24 @@ def test_a_place_that_is_lost_is_seen(
     for module in (metaimage, nrrd):
         monkeypatch.setattr(module, "lps_affine", lambda spec: np.diag([2.0, 2, 3, 1]))
     with pytest.raises(DamagedError, match="affine"):
+        exported(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_byte_that_no_sample_meets_is_seen(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compressed stream is whole, and of one other byte than the plain file."""
+    from seg_batch.io.sinks.volumes import metaimage, nrrd
+
+    def faulty(write: Any, voxels: Any, out: Any) -> int:
+        data = voxels.read()
+        write(io.BytesIO(bytes([data[0] ^ 1]) + data[1:]), out)
+        return zlib.crc32(data)
+
+    monkeypatch.setattr(nrrd, "write_gzip", partial(faulty, deflated.write_gzip))
+    monkeypatch.setattr(metaimage, "write_zlib", partial(faulty, deflated.write_zlib))
+    with pytest.raises(DamagedError, match="bytes differ"):
         exported(tmp_path, name)
 
 

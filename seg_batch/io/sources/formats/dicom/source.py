@@ -212,9 +212,6 @@ def _inflated(series: Series) -> int:
 
 def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, Any]:
     facts, first = series.facts, series.slices[0]
-    axes = georef.matrix[:3, :3] / np.linalg.norm(georef.matrix[:3, :3], axis=0)
-    across = np.cross(axes[:, 0], axes[:, 1])
-    tilt = float(np.degrees(np.arccos(min(1.0, abs(float(across @ axes[:, 2]))))))
     return {
         "modality": facts.modality,
         "description": facts.description,
@@ -224,7 +221,7 @@ def _facts(series: Series, georef: VolumeGeoref, volumes: Volumes) -> dict[str, 
         "slices": len(series.slices),
         "frames": first.frame is not None,
         "thickness_mm": facts.thickness_mm,
-        "tilt_degrees": round(tilt, 2),
+        "tilt_degrees": round(georef.tilt_deg, 2),
         "volumes": len(volumes.series),
         "bits_stored": first.format.bits_stored,
         "photometric": first.format.photometric,
