@@ -273,6 +273,14 @@ def test_an_instance_beyond_the_limit_is_cut_off(hot: Path, tmp_path: Path) -> N
     assert len(received(hot)) == 3
 
 
+def test_connections_that_are_gone_keep_nobody_out(hot: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", SHAPE)
+    with listening(hot, limits=replace(LIMITS, pdu_s=60.0)) as scp:
+        for _ in range(LIMITS.associations + 1):
+            socket.create_connection((LOOPBACK, scp.port)).close()
+        assert sent(scp, tmp_path / "ct") == [0, 0, 0]
+
+
 @pytest.mark.slow
 def test_a_thousand_silent_connections_leave_room_for_one_that_speaks(
     hot: Path, tmp_path: Path

@@ -87,7 +87,10 @@ def test_more_points_than_programs_can_use_are_refused(
     write_series(tmp_path / "s", SHAPE)
     labels = labels_of()
     spec = spec_of(tmp_path / "s", labels)
-    for limit, said in (("_MOST_POINTS", r"points on slice \d"), ("_MOST_BYTES", r"up to slice \d")):
+    for limit, said in (
+        ("_MOST_POINTS", r"points on slice \d"),
+        ("_MOST_BYTES", r"up to slice \d"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(write_module, limit, 20)
             with pytest.raises(OutputError, match=rf"{said}.*\.seg\.dcm or \.nii\.gz"):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 PDU_BYTES = 1 << 17  # the longest that a peer is asked to send
@@ -107,6 +108,15 @@ class GuardedSocket(AssociationSocket):
             super().close()
         gone, self.since = self.since, 0
         self.held.give_back(gone)
+
+
+class GuardedEntity(ApplicationEntity):
+    """An entity of which a connection is an association once it has requested one: its thread waits for that long after
+    the peer is gone, and would else keep others out."""
+
+    @property
+    def active_associations(self) -> list[Any]:
+        return [one for one in super().active_associations if one.requestor.primitive is not None]
 
 
 class GuardedHandler(RequestHandler):

@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pynetdicom import _config, evt
-from pynetdicom.ae import ApplicationEntity
 from pynetdicom.pdu import A_RELEASE_RQ
 
 from seg_batch.config.workflow.dicom_addresses import AllowedPeer, DicomAddress
@@ -19,6 +18,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.io.dicom.network.accepted import add_contexts
 from seg_batch.io.dicom.network.guard import (
     PDU_BYTES,
+    GuardedEntity,
     GuardedHandler,
     GuardedServer,
     GuardedSocket,
@@ -54,7 +54,7 @@ class StorageSCP:
         self._entity = self._make_entity()
 
     def _make_entity(self) -> Any:
-        entity = ApplicationEntity(self._address.title)
+        entity = GuardedEntity(self._address.title)
         entity.require_called_aet = True
         entity.require_calling_aet = sorted({one.title for one in self._allowed if one.title})
         if any(not one.title for one in self._allowed):
