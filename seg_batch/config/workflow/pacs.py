@@ -70,6 +70,6 @@ class PacsSettings(CheckedValue):
             if not is_loopback(place.host):
                 raise ValueError(
                     f"{place} is reached over a network, where images of patients could be read and anyone could "
-                    "send: name the folder of certificates as tls, or say plain for a network that is trusted"
+                    "send: name the folder of certificates as tls (--dicom-tls), or say plain (--dicom-plain) for a network that is trusted"
                 )
         return self

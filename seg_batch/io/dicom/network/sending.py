@@ -128,7 +128,8 @@ def _not_established(association: Any) -> SendError:
     if association.is_rejected and answer is not None:
         return SendError(f"it rejects the association: {answer.reason_str}", passes=True)
     if association.rejected_contexts:
-        return SendError("it takes no such objects, or not in this transfer syntax", passes=False)
+        why = "it takes no such objects, or not in this transfer syntax; older archives take no label maps, but --seg binary"
+        return SendError(why, passes=False)
     return SendError("it can't be reached", passes=True)
 
 
