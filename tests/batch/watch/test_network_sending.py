@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,11 @@ def test_what_could_not_be_sent_is_sent_after_the_next_start(tmp_path: Path, pro
 
 
 def test_what_is_no_dicom_or_another_file_now_is_not_sent(tmp_path: Path, product: Path) -> None:
-    place = DicomAddress("SEG", LOOPBACK, free_port())
     said: list[str] = []
-    with outbox(tmp_path, place, said=said) as box:
+    with socket.socket() as silent, ExitStack() as opened:
+        silent.bind((LOOPBACK, 0))  # nobody listens there
+        place = DicomAddress("SEG", LOOPBACK, silent.getsockname()[1])
+        box = opened.enter_context(outbox(tmp_path, place, said=said))
         (tmp_path / "x.nii").write_bytes(bytes(400))
         box.add([tmp_path / "x.nii", tmp_path / "none"])
         assert not box.unsent
