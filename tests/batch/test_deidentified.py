@@ -29,7 +29,7 @@ from tests.support.planted import (
     write_planted_scene,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.full]
 STATUSES = ["complete", "complete", "complete", "failed", "partial", "refused", "refused"]
 
 

@@ -17,6 +17,8 @@ from seg_batch.config.workflow.parts import InputSettings
 from tests.support.batch.nights import run_night
 from tests.support.batch.run_folders import head, scene
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 
 def workflow(at: Path, *also: str, **outputs: Any) -> Workflow:
     return Workflow.model_validate(

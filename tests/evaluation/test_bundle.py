@@ -23,6 +23,8 @@ from seg_batch.evaluation.evaluate import evaluate_bundle
 from seg_batch.evaluation.score import score, scores_of
 from tests.support.evaluation.label_files import CARD, IDS, labels, scene, thirds
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 MODEL = (CARD, thirds)
 TEST_BOX = ((10, 62), (74, 122))
 

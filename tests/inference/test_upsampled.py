@@ -32,6 +32,8 @@ from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.upsampled import Upsampled, repeated
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 Array = np.ndarray
 
 

@@ -15,6 +15,8 @@ from seg_batch.io.quicklook import Plane, draw_planes, open_seen
 from seg_batch.io.sheet import GAP, sheet
 from seg_batch.io.sources.views.open_view import ImageSpec
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 PALETTE = {1: (255, 0, 0, 255), 2: (0, 255, 0, 255), 3: (0, 0, 255, 255)}
 SHAPE, SPACING = (24, 20, 9), (1.0, 1.5, 3.0)
 ORIENTATIONS = [

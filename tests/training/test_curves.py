@@ -27,6 +27,8 @@ from seg_batch.training.examples import ExamplePatches, Examples, choose_example
 from seg_batch.training.provenance import configuration_hash, data_hash, training_summary
 from tests.support.training.pairs import volume_recipe, volumes
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 COLOURS = ((0, 0, 0), (230, 159, 0), (86, 180, 233))
 
 

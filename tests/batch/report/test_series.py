@@ -19,6 +19,8 @@ from tests.support.batch.run_folders import Told, head, pixels, product
 from tests.support.dicom_files import write_series
 from tests.support.files import segbatch
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 PERSON = {
     "PatientName": "Doe^Jane",
     "PatientID": "MRN-77",

@@ -28,6 +28,8 @@ from seg_batch.io.dicom.network.tls import client_context, server_context
 from tests.support.dicom_files import series_of, slice_of, write_series
 from tests.support.patience import until
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 SHAPE = (3, 9, 7)
 LIMITS = ReceiveLimits(free_bytes=0, pdu_s=2.0, idle_s=5.0)
 

@@ -33,6 +33,8 @@ from tests.batch.watch.test_network_receiving import LIMITS, listening, received
 from tests.support.dicom_files import write_series
 from tests.support.patience import until
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 SHAPE = (3, 9, 7)
 
 

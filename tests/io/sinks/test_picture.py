@@ -14,6 +14,8 @@ import seg_batch
 from seg_batch.config.card import make_card
 from seg_batch.io.sheet import PADDING, Entry, with_legend
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 CARD = make_card(
     name="two",
     kind="volume",

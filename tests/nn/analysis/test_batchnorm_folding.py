@@ -7,6 +7,8 @@ from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras
 from seg_batch.nn.networks.anunet import ANUNetConfig
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 
 def norms(model: keras.Model) -> int:
     return sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)

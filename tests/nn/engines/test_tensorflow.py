@@ -17,6 +17,8 @@ from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.engines.batched import Batched
 from seg_batch.nn.engines.tensorflow import KerasPredictor, exhausted
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
 # Prints digests of predictions; the number of threads comes from the environment.

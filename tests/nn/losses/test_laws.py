@@ -7,6 +7,8 @@ from seg_batch.nn.backend import tf
 from seg_batch.nn.losses.build import LOSSES, build_loss
 from seg_batch.nn.losses.shapes import Loss
 
+pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
+
 CLASSES = 3
 SHAPES = [(2, 6, 7), (2, 4, 5, 4)]
 WITH_OPTIONS = [
