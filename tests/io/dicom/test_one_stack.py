@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
 from seg_batch.io.dicom.survey import survey
 from seg_batch.io.sources import open_source
 from tests.support.dicom_files import addresses, write_series
@@ -107,3 +108,21 @@ def test_padding_that_no_stored_number_is_marks_nothing(padding: int, tmp_path: 
     values = addresses((3, 6, 7), np.int16, 12)
     write_series(tmp_path / "s", values, bits=12, tags={"PixelPaddingValue": padding})
     assert open_source(tmp_path / "s").info.nodata == (None,)
+
+
+def test_an_intercept_of_each_slice_counts_where_slopes_are_equal(tmp_path: Path) -> None:
+    values = addresses((3, 6, 7), np.uint16, 12)
+    write_series(tmp_path / "s", values, intercepts=[-1000.0, 0.0, 500.0])
+    source = open_source(tmp_path / "s")
+    read = source.read(Box.whole(source.info.extent)).physical()[..., 0]
+    expected = values + np.array([-1000.0, 0.0, 500.0])[:, None, None]
+    np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(expected, axis=None))
+
+
+def test_stored_bits_may_be_the_upper_ones(tmp_path: Path) -> None:
+    values = addresses((3, 6, 7), np.uint16, 12)
+    tags = {"BitsStored": 12, "HighBit": 15}
+    write_series(tmp_path / "s", values << 4 | 0x9, tags=tags)
+    source = open_source(tmp_path / "s")
+    read = source.read(Box.whole(source.info.extent)).values[..., 0]
+    np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(values, axis=None))
