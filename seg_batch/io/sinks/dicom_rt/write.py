@@ -17,6 +17,7 @@ import pydicom
 
 from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.spells import spell
 from seg_batch.core.units import show_bytes, with_commas
 from seg_batch.io.sinks.dicom_rt.contours import fill, outlines
@@ -96,7 +97,7 @@ def _traced(
 def _too_much(found: str, most: str) -> OutputError:
     return OutputError(
         f"contours of these labels have {found}, and a structure set that programs can use has at most {most}: "
-        f"use .seg.dcm or {USUAL}, or smooth the labels with --post"
+        f"use {PRODUCTS['dicom_seg'].endings[0]} or {USUAL}"
     )
 
 
