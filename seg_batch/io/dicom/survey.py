@@ -16,6 +16,7 @@ from seg_batch.io.dicom.first_bytes import HEAD_BYTES, begins_dicom, is_index
 from seg_batch.io.dicom.geometry import placed
 from seg_batch.io.dicom.grouping import Read, grouped, interned
 from seg_batch.io.dicom.header import DAMAGED, NotAnImageError, read_header
+from seg_batch.io.dicom.one_series.checks import require_image
 from seg_batch.io.dicom.one_series.volumes import volumes_of
 from seg_batch.io.dicom.series import Other, Series
 from seg_batch.io.dicom.tree import ZIP, Member, Tree, tree_at
@@ -208,6 +209,7 @@ def _instead(seen: Survey) -> str:
 def _of_several_slices(path: str | Path, series: Series) -> Series:
     """The series; InputError where it is none to be taken unasked, or one slice: with how many lie beside it."""
     if series.aside:
+        require_image(path, series)  # what no option takes has no remedy but another series
         raise InputError(
             f"{path}: {series.aside}; give an image, or take it all the same with --series"
         )

@@ -126,3 +126,20 @@ def test_stored_bits_may_be_the_upper_ones(tmp_path: Path) -> None:
     source = open_source(tmp_path / "s")
     read = source.read(Box.whole(source.info.extent)).values[..., 0]
     np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(values, axis=None))
+
+
+def test_a_slice_of_its_uid_that_fits_nowhere_is_told_of(tmp_path: Path) -> None:
+    def tags(k: int) -> dict[str, Any]:
+        return {**with_type(k == 8), **at(2.5 * k + 1.1 * (k == 8))}
+
+    write_series(tmp_path / "s", (9, 6, 7), each=tags)
+    info = open_source(tmp_path / "s").info
+    assert info.extent[0] == 8
+    assert any("1 further slice of its UID" in text for text in info.warnings)
+
+
+def test_what_no_option_takes_gets_no_option_for_a_remedy(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", (3, 6, 7), each=lambda k: {"ImagePositionPatient": None})
+    with pytest.raises(InputError) as caught:
+        open_source(tmp_path / "s")
+    assert "--series" not in str(caught.value)

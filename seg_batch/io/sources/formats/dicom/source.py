@@ -30,7 +30,7 @@ from seg_batch.io.dicom.one_series.duplicates import without_duplicates
 from seg_batch.io.dicom.one_series.numbers import Numbers, numbers_of, read_as
 from seg_batch.io.dicom.one_series.volumes import Volumes, volumes_of
 from seg_batch.io.dicom.series import Series
-from seg_batch.io.dicom.survey import series_at, survey
+from seg_batch.io.dicom.survey import series_at, survey, why_unfit
 from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sources.formats.dicom.staged import StagedSource, staged_source
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
@@ -121,7 +121,9 @@ class FoundSeries:
         found, dropped = without_duplicates(path, tree_at(path), series_at(path, series, names))
         require_image(path, found)
         damaged = tuple(_set_aside(path, found, names))
-        return cls(path, volumes_of(path, found), tuple(dropped), damaged)
+        return cls(
+            path, volumes_of(path, found), (*dropped, *_left_out(path, found, names)), damaged
+        )
 
     @property
     def what(self) -> str:
@@ -164,6 +166,23 @@ def _set_aside(path: Path, series: Series, names: tuple[str, ...]) -> list[str]:
     return [
         f"{counted(len(damaged), 'damaged DICOM file')} beside its own, which may be of it, so that slices at its ends may be "
         f"missing: {damaged[0].file or 'the file'}, {damaged[0].why}"
+    ]
+
+
+def _left_out(path: Path, series: Series, names: tuple[str, ...]) -> list[str]:
+    """Slices of its UID that make no volume by themselves may be of this one, whatever sets them apart."""
+    rest = [
+        one
+        for one in survey(path, names).series
+        if one.facts.uid == series.facts.uid and one.key != series.key
+        if not one.aside and why_unfit(one)
+    ]
+    if not rest:
+        return []
+    count = sum(len(one.slices) for one in rest)
+    return [
+        f"{counted(count, 'further slice')} of its UID, which by image type, frame of reference, kernel, direction or acquisition "
+        f"make no volume with it, are left out: {named(rest[0].slices[0])}"
     ]
 
 
