@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     __version__: str
     from seg_batch.core.callbacks import Callback
     from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
-    from seg_batch.inference.predict import predict
+    from seg_batch.inference.api.predict import predict
     from seg_batch.io.sources import open_source
     from seg_batch.training.train import train
 
@@ -38,7 +38,7 @@ _MODULES = {
     "evaluate_bundle": "seg_batch.evaluation.evaluate",
     "evaluate_files": "seg_batch.evaluation.evaluate",
     "open_source": "seg_batch.io.sources",
-    "predict": "seg_batch.inference.predict",
+    "predict": "seg_batch.inference.api.predict",
     "train": "seg_batch.training.train",
 }
 

@@ -174,6 +174,8 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         pseudonym=spec.pseudonym,
         also=workflow.outputs.also,
         also_where_possible=True,
+        mosaic=spec.mosaic,
+        tiles_out=workflow.outputs.tiles,
     )
 
 

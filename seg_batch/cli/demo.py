@@ -24,7 +24,8 @@ from seg_batch.inference.predict import predict_one
 from seg_batch.inference.report import Report
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import Composite, coloured, stretch, write_png
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import Axes, open_view
 
 SMALLEST_SIDE = 384
 LARGEST_VOXELS = 1 << 26

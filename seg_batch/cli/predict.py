@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
 Stack = Annotated[bool, typer.Option("--stack", help="All INPUTs are the channels of one image.")]
+Mosaic = Annotated[bool, typer.Option("--mosaic", help="All INPUTs are pieces of one scene.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the model's speed here first, in five seconds.")
@@ -29,18 +30,23 @@ KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr wor
 def requests(
     inputs: list[str],
     stack: bool,
+    mosaic: bool,
     arguments: RequestArguments,
     options: PredictOptions,
     is_dry: bool = False,
     **fields: Any,
 ) -> list[Request]:
-    """One request per input, or one for all of a ``stack``; ``is_dry``: no table is written; ``fields``: further ones of each."""
+    """One request per input, or one for all of a ``stack`` or ``mosaic``; ``is_dry``: no table is written; ``fields``: further ones of each."""
     from seg_batch.inference.outputs import require_own_names
     from seg_batch.inference.request import Request
 
-    images: list[str | tuple[str, ...]] = [tuple(inputs)] if stack else [*inputs]
+    if stack and mosaic:
+        raise PlanError(
+            "--stack takes INPUTs as channels and --mosaic as pieces of one scene: leave out one"
+        )
+    images: list[str | tuple[str, ...]] = [tuple(inputs)] if stack or mosaic else [*inputs]
     require_own_names(tuple(arguments.also or ()), len(images) > 1)
-    fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
+    fields |= {**vars(arguments), "options": options, "many": len(images) > 1, "mosaic": mosaic}
     if (table := fields.pop("deidentify")) is None:
         return [Request(input=image, **fields) for image in images]
     from seg_batch.inference.deidentified.codes import pseudonyms_for
@@ -56,6 +62,7 @@ def predict(
     options: PredictOptions,
     profiling: ProfileOptions,
     stack: Stack = False,
+    mosaic: Mosaic = False,
     overwrite: Overwrite = False,
     keep_store: KeepStore = False,
     as_json: Json = False,
@@ -70,7 +77,7 @@ def predict(
 
     worst, shown, once = 0, list[Mapping[str, Any]](), Once()
     more = {"overwrite": overwrite, "keep_store": keep_store, "profile": bool(profiling.profile)}
-    wanted = requests(inputs, stack, arguments, options, **more)
+    wanted = requests(inputs, stack, mosaic, arguments, options, **more)
     with profiled(profiling.profile, say) as profile:
         for request in wanted:
             try:
@@ -99,6 +106,7 @@ def plan(
     arguments: RequestArguments,
     options: PredictOptions,
     stack: Stack = False,
+    mosaic: Mosaic = False,
     measure: Measure = False,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +118,7 @@ def plan(
     from seg_batch.inference.request import prepare
 
     facts, refusal = [], None
-    for request in requests(inputs, stack, arguments, options, is_dry=True):
+    for request in requests(inputs, stack, mosaic, arguments, options, is_dry=True):
         prepared = prepare(request)
         if measure:
             measure_speed(prepared.plan, prepared.model)

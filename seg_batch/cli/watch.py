@@ -56,7 +56,7 @@ def watch(
             help="Receive series there by C-STORE; no HOST: this machine alone.",
         ),
     ] = None,
-    allow: Annotated[
+    allow_from: Annotated[
         list[str] | None,
         typer.Option(metavar="AE[@ADDRESS]", help="Who may send; all, if not given; repeatable."),
     ] = None,
@@ -98,7 +98,7 @@ def watch(
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
     chosen = chosen if pictures else chosen.without_pictures()
-    network = {"listen": listen_dicom, "allow": allow, "send_to": send_to, "tls": dicom_tls}
+    network = {"listen": listen_dicom, "allow": allow_from, "send_to": send_to, "tls": dicom_tls}
     chosen = with_network(chosen, {**network, "plain": dicom_plain})
     if marker is not None and chosen.pacs and chosen.pacs.listen:
         raise PlanError(

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from seg_batch.config.grid_options import GridOptions, OutputGrid, Resample, require_sizes
+from seg_batch.config.image_options.grid import GridOptions, OutputGrid, Resample, require_sizes
+from seg_batch.config.image_options.scene import AreaOptions, FurtherOptions, SceneOptions
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
@@ -22,6 +23,7 @@ TTA = (
 )
 SEG = ("labelmap", "binary")
 ALPHA = ("auto", "data", "mask")
+COMPRESS = ("auto", "deflate", "zstd", "lzw", "none")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
 STEM = "{stem}"  # in names of further products: the name of the input
@@ -187,7 +189,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class PredictOptions(ModelOptions):
+class PredictOptions(ModelOptions, SceneOptions, AreaOptions, FurtherOptions):
     """All options of a prediction. ``memory_bytes``: per worker process; 0: a share of the machine. ``output_grid``:
     see ``GridOptions``."""
 
@@ -202,6 +204,11 @@ class PredictOptions(ModelOptions):
         "labelmap",
         "How a DICOM segmentation stores its segments: labelmap, or binary for older viewers.",
         known=lambda: SEG,
+    )
+    compress: Literal["auto", "deflate", "zstd", "lzw", "none"] = option(
+        "auto",
+        "How a GeoTIFF is compressed: deflate, zstd, lzw or none; auto: small, and read by any program.",
+        known=lambda: COMPRESS,
     )
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
@@ -218,6 +225,18 @@ class PredictOptions(ModelOptions):
     @property
     def grid(self) -> GridOptions:
         return GridOptions(self.resample, self.spacing, self.output_grid)
+
+    @property
+    def scene(self) -> SceneOptions:
+        return SceneOptions.of(self)
+
+    @property
+    def area(self) -> AreaOptions:
+        return AreaOptions.of(self)
+
+    @property
+    def further(self) -> FurtherOptions:
+        return FurtherOptions.of(self)
 
 
 def is_ending(name: str) -> bool:
@@ -253,6 +272,13 @@ class RequestArguments:
         None,
         "Which DICOM series of a folder: its number, its UID, or a part of that.",
         key="inputs.series",
+    )
+    tiles_out: str | None = option(
+        None,
+        "Also write one map for each file of a mosaic, cut from the whole, into this folder.",
+        metavar="FOLDER",
+        text="path",
+        key="outputs.tiles",
     )
     also: tuple[str, ...] = option(
         (),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.grid_options import ON_MODEL
+from seg_batch.config.image_options.grid import ON_MODEL
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
@@ -29,7 +29,8 @@ from seg_batch.inference.sliding_window.grid import AS_TRAINED, DEFAULT_PATCH, m
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import without_volume_option
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view, takes_last_axis
+from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
+from seg_batch.io.sources.views.open_view import open_view
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.grid_options import ON_MODEL
+from seg_batch.config.image_options.grid import ON_MODEL
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.core.errors import InputError
@@ -21,8 +21,9 @@ from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volume_option
 from seg_batch.io.sources.side_files import is_image_name, side_files_of
-from seg_batch.io.sources.views.alpha import alpha_hint
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view, takes_last_axis
+from seg_batch.io.sources.views.channels.alpha import alpha_hint
+from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.rescaled import own_scale, units_fault
 from seg_batch.io.sources.views.same_grid import grid_differences
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.options import declared
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
@@ -28,14 +28,10 @@ from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
-from seg_batch.io.sources.views.by_name import BY_NAME
+from seg_batch.io.sources.views.channels.by_name import BY_NAME
+from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
 from seg_batch.io.sources.views.model_grid import ModelGrid, model_grid
-from seg_batch.io.sources.views.open_view import (
-    ImageSpec,
-    View,
-    open_view,
-    takes_last_axis,
-)
+from seg_batch.io.sources.views.open_view import View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")

@@ -20,7 +20,7 @@ from seg_batch.core.text import as_name
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.by_name import channel_fault
+from seg_batch.io.sources.views.channels.by_name import channel_fault
 from seg_batch.io.sources.views.rescaled import units_fault
 
 WEIGHTS = {"keras": "model.keras", "openvino": "model.xml", "onnx": "model.onnx"}

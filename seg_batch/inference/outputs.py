@@ -33,7 +33,7 @@ from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -199,11 +199,13 @@ def is_intact(outputs: Outputs, report: Report) -> bool:
     )
 
 
-def is_current(path: Path, report: Report) -> bool:
-    """True when a further product is as the report names it, and of the main product that the report is of."""
+def is_current(path: Path, report: Report, settings: dict[str, Any]) -> bool:
+    """True when a further product is as the report names it, of the main product that the report is of, and made with
+    these settings."""
     row = also_row(path, report)
     return (
         row is not None
+        and row.get("settings", {}) == settings
         and row["of"] == report["product"]["sha256"]
         and path.exists()
         and digest(path) == row["sha256"]

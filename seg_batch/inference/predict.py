@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import time
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
 
-from seg_batch.config.options import as_checked, declared
-from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import (
-    InputError,
-    PartialResultError,
     RefusedError,
     StoppedError,
 )
@@ -33,13 +27,10 @@ from seg_batch.core.normalise import Normaliser
 from seg_batch.core.privacy.pseudonym import Telling, hushed
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
-from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.deidentified.codes import one_pseudonym
 from seg_batch.inference.deidentified.telling import known_as, leaving_no_copy, told_report
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
-from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.measuring.time import is_alone, remember
 from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
@@ -47,7 +38,7 @@ from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
-from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
+from seg_batch.inference.request import Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
     clean,
@@ -272,71 +263,6 @@ def _opened(job: BlockJob, pool: Pool, callback: Callback) -> Iterator[None]:
             if work is not None:
                 work.stop.set()  # its blocks end at their next batch
             raise
-
-
-def predict(
-    path: str | Path | Sequence[str | Path],
-    output: str | Path | None = None,
-    *,
-    model: ModelLike = None,
-    cluster: str | Mapping[str, Any] = "inline",
-    volume: int | None = None,
-    series: str | None = None,
-    deidentify: str | None = None,
-    overwrite: bool = False,
-    keep_store: bool = False,
-    callback: Callback | None = None,
-    profile: str | None = None,
-    also: Sequence[str | Path] = (),
-    **options: Any,
-) -> Report:
-    """Segment one scene or volume; the Python face of ``segbatch predict``.
-
-    ``path``: its file, or a list of the files whose channels make it up.
-    ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
-    ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
-    such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``). ``profile``:
-    a file for a Chrome trace of where the time went. ``also``: further products: paths, or endings like ``.csv``. Returns
-    the report. Raises ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
-    """
-    for name in options.keys() - declared(PredictOptions):
-        raise TypeError(
-            f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
-        )
-    chosen = _arguments(also, volume=volume, series=series, deidentify=deidentify)
-    request = Request(
-        input=_files(path),
-        output=None if output is None else str(output),
-        model=model,
-        options=as_checked(PredictOptions(**options)),
-        cluster=cluster,
-        volume=chosen.volume,
-        series=chosen.series,
-        pseudonym=one_pseudonym(chosen.deidentify, _files(path), output, chosen),
-        overwrite=overwrite,
-        keep_store=keep_store,
-        profile=profile is not None,
-        also=chosen.also,
-    )
-    with profiled(profile, warnings.warn) as kept:
-        report = predict_one(request, Callbacks(callback, kept))
-    if report["status"] != "complete":
-        raise PartialResultError(partial_line(report))
-    return report
-
-
-def _arguments(also: str | Path | Sequence[str | Path], **given: Any) -> RequestArguments:
-    names = (also,) if isinstance(also, str | Path) else also
-    return as_checked(RequestArguments(also=tuple(map(str, names)), **given))
-
-
-def _files(path: str | Path | Sequence[str | Path]) -> str | tuple[str, ...]:
-    if isinstance(path, str | Path):
-        return str(path)
-    if not path:
-        raise InputError("there is no file to segment: name at least one")
-    return tuple(map(str, path))
 
 
 def partial_line(report: Report) -> str:

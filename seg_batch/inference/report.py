@@ -86,9 +86,10 @@ class ProductFacts(TypedDict):
 
 class AlsoFacts(ProductFacts):
     """A further product. ``of``: the sha256 of the main product that it was made of. The row is written before the file
-    is moved into place."""
+    is moved into place. ``settings``: the options that it was made with, where any are not at their defaults."""
 
     of: str
+    settings: NotRequired[dict[str, Any]]
 
 
 class ModelFacts(TypedDict):

@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.card_parts.network import AS_BEFORE
 from seg_batch.config.cluster import ClusterSpec, read_spec
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
-from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
     find_bundle,
     require_fit,
     require_intact,
 )
-from seg_batch.inference.deidentified.telling import identity_of, what_holds_names, words_of
+from seg_batch.inference.deidentified.telling import what_holds_names, words_of
 from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
@@ -33,15 +31,16 @@ from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
+from seg_batch.inference.planning.identity import identity_of_run, segments_of
+from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
-from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import format_of, prove_place
-from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
-from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
 from seg_batch.io.sources.views.before_grid.crop import Crop
-from seg_batch.io.sources.views.by_name import with_channels
-from seg_batch.io.sources.views.open_view import ImageSpec, View
+from seg_batch.io.sources.views.channels.alpha import require_settled
+from seg_batch.io.sources.views.channels.by_name import with_channels
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -57,7 +56,7 @@ class Request:
     is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
-    one are left out, with a warning."""
+    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -74,6 +73,8 @@ class Request:
     profile: bool = False
     also: tuple[str, ...] = ()
     also_where_possible: bool = False
+    mosaic: bool = False
+    tiles_out: str | None = None
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
@@ -103,6 +104,8 @@ class Request:
             crop=self.crop,
             series=self.series,
             series_files=self.series_files,
+            mosaic=self.mosaic,
+            scene=options.scene,
         )
 
 
@@ -165,9 +168,11 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
-        identity = _identity(request, file.info, model) | (SUMS if why is None else {})
+        identity = identity_of_run(
+            file.info, model, request.volume, options.channels_last_axis, request.pseudonym
+        ) | (SUMS if why is None else {})
         if made_of.kind == "volume":
-            identity |= _segments_of(request.options.seg, outputs)
+            identity |= segments_of(request.options.seg, outputs)
         words = in_words(engine.why, why)
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
@@ -277,74 +282,3 @@ def _memory_asked(request: Request) -> int:
     """What the command says that a worker may use, in bytes; 0: nothing."""
     asked = request.options.memory_bytes if request.memory_asked is None else request.memory_asked
     return asked or read_spec(request.cluster).worker_memory_bytes or 0
-
-
-def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
-    """What must stay equal for a run to be resumed, besides the plan's own decisions."""
-    names = model.names
-    weights = [
-        member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
-        for member in model.all
-    ]
-    series = {"series": info.series} if info.series else {}
-    return {
-        **identity_of(request.pseudonym, info.identity, series),
-        "volume": request.volume,
-        "model": names if model.members else names[0],
-        "weights": weights if model.members else weights[0],
-        "segbatch": package_version(),
-        **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
-        **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
-        **({"bands": info.bands} if info.taken else {}),
-        **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
-        **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
-        **({} if model.card.crop == "none" else {"background": model.card.background_index}),
-        **({} if all(c.tensors is None for c in model.cards) else {"tensors": _tensors_of(model)}),
-    }
-
-
-def _segments_of(seg: str, outputs: Outputs) -> dict[str, str]:
-    """How the main product stores its segments, where that is not as ever."""
-    counts = format_of(outputs.product, "volume") == "dicom_seg" and seg != "labelmap"
-    return {"seg": seg} if counts else {}
-
-
-def _output_of(card: ModelCard) -> dict[str, Any]:
-    """What the card says of the output of its network, as JSON."""
-    return {**card.output.model_dump(mode="json"), "background": card.background_index}
-
-
-def _tensors_of(model: Model) -> list[Any]:
-    """Which tensors of each file are used, as JSON."""
-    each = (card.tensors for card in model.cards)
-    return [tensors and tensors.model_dump(mode="json") for tensors in each]
-
-
-def tta_warnings(model: Model, tta: str) -> list[str]:
-    """A line for each member whose recipe never mirrored an axis that ``tta`` mirrors.
-
-    A model without a recipe beside it gets no line. The effect of mirrored patches on a model
-    that never saw one depends on the data: left and right may be what its classes differ in.
-    """
-    unseen = {member.name: _unseen_axes(member, tta) for member in model.all}
-    return [
-        f"{name} was trained without patches mirrored along {', '.join(axes)}, which --tta {tta} "
-        "shows it: the map may be much worse; compare both with segbatch evaluate"
-        for name, axes in unseen.items()
-        if axes
-    ]
-
-
-def _unseen_axes(model: Model, tta: str) -> list[str]:
-    """The axes that ``tta`` mirrors and the model's training did not."""
-    card = model.card
-    if tta == "none" or model.path is None or card.rank is None or card.patch is None:
-        return []
-    from seg_batch.config.recipe import read_recipe  # with all of training's settings
-
-    try:
-        seen = read_recipe(model.path / "recipe.yaml").augment.flip
-    except SegbatchError:
-        return []
-    mirrored = {axis for view in symmetries(tta, card.patch) for axis in view.flipped}
-    return [AXES[card.rank][axis] for axis in sorted(mirrored - set(seen))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
 from seg_batch.core.geometry import Box
@@ -24,8 +24,9 @@ from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.identity import changed_beside
+from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.model_grid import ModelGrid
-from seg_batch.io.sources.views.open_view import ImageSpec, View
+from seg_batch.io.sources.views.open_view import View
 
 Check = tuple[str, bool, str]
 

@@ -36,7 +36,8 @@ from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window
-from seg_batch.io.sources.views.open_view import ImageSpec, Seen, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import Seen, open_view
 
 if TYPE_CHECKING:
     from seg_batch.nn.engines.device import Device

@@ -34,7 +34,8 @@ from seg_batch.io.pictures import (
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.thumbnail import thumbnail
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 SAMPLED = 96  # the same, of what a window is measured on

@@ -23,7 +23,7 @@ from seg_batch.datasets.pairs import Pair, find_pairs, open_pair
 from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo
-from seg_batch.io.sources.views.alpha import require_settled
+from seg_batch.io.sources.views.channels.alpha import require_settled
 from seg_batch.io.sources.views.open_view import Axes, View
 from seg_batch.training.autoconfig import (
     FEW_CASES,

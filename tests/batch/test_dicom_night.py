@@ -18,7 +18,7 @@ from seg_batch.batch.report import write
 from seg_batch.batch.run import run_unattended
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.callbacks import Callback
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.dicom.tree import tree_at
 from tests.support.dicom_files import SAGITTAL, oblique, write_series

@@ -16,7 +16,7 @@ from seg_batch.batch.report import write
 from seg_batch.batch.run import run_unattended
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.callbacks import Callback
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.verify import verify_product
 from tests.support.files import address_volume, write_volume
 

@@ -17,7 +17,7 @@ import nibabel
 import numpy as np
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 
 GIB = 1 << 30
 # extent i, j, k, voxel in mm, classes, memory allowed, patch

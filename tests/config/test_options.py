@@ -84,6 +84,7 @@ HOMONYMS = {
     ("config/workflow/parts.py", "deidentify"): "a part of outputs",
     ("config/workflow/parts.py", "memory"): "beside the options: a limit of the run",
     ("config/workflow/parts.py", "volume"): "of inputs, and a format",
+    ("config/workflow/pacs.py", "allow"): "who may send",
     ("config/workflow/pacs.py", "series"): "a limit of what is received",
     ("config/workflow/parts.py", "series"): "of inputs, as volume is",
     ("config/workflow/parts.py", "also"): "of outputs, as series is of inputs",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rasterio.transform import Affine
 
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.recipe.reading import recipe_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -21,7 +21,8 @@ from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.datasets.plan import plan_dataset
 from seg_batch.datasets.trained_on import card_fields
 from seg_batch.evaluation.dataset_card import require_card
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import open_view
 from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import plain_recipe, recipe

@@ -12,7 +12,7 @@ from affine import Affine
 
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from tests.support.evaluation.label_files import CARD, CLASSES, IDS, labels, thirds
 from tests.support.files import write_raster
 

@@ -11,7 +11,7 @@ import pytest
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from tests.support.evaluation.label_files import CARD, scene, thirds
 
 NAMES = [c.name for c in CARD.classes]

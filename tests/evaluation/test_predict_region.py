@@ -23,7 +23,7 @@ from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.evaluation.predict_region import BlockStats, predict_blocks
 from seg_batch.evaluation.view_region import SourceRegion
 from seg_batch.inference import costs
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from tests.support.evaluation.label_files import CARD, IDS
 from tests.support.files import address_raster, address_volume, damaged, write_raster, write_volume
 from tests.support.strategies import boxes

@@ -13,11 +13,12 @@ import pytest
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.card_parts.network import Output
 from seg_batch.config.card_parts.resampling import Resampling
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.geometry import Box
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from seg_batch.io.sources.tolerant_read import read_strictly
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import open_view
 from tests.support.files import write_volume
 from tests.support.nnunet import Channel, Preprocessed, preprocess
 

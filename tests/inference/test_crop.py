@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from seg_batch.cli.display.lines import plan_lines, summary_lines
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
@@ -23,12 +23,14 @@ from seg_batch.core.errors import BundleError, InputError, StoppedError
 from seg_batch.core.geometry import Box
 from seg_batch.evaluation.held_out_cases import whole_region
 from seg_batch.evaluation.predict_region import predict_blocks
-from seg_batch.inference.predict import predict, predict_one
+from seg_batch.inference.api.predict import predict
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.before_grid.crop import nonzero_box
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import open_view
 from tests.support.files import address_volume, write_raster, write_volume
 
 pytestmark = pytest.mark.full  # many networks or whole runs

@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread
 
 from seg_batch.core.errors import OutputError, StoreError
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.sinks.product import count_labels
 from tests.support.dicom_files import addresses, write_enhanced, write_series

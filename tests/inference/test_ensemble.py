@@ -19,9 +19,10 @@ from seg_batch.config.card_parts.network import Output
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import as_ensemble, average
-from seg_batch.inference.predict import predict, predict_one
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.verify import verify_product
 from tests.support.bundles import make_bundle

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from seg_batch.config.card import ModelCard, Normalisation
 from seg_batch.config.card_parts.resampling import Resampling
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser
@@ -21,7 +21,8 @@ from seg_batch.evaluation.held_out_cases import whole_region
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import open_view
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import recipe
 

@@ -16,10 +16,10 @@ from seg_batch.config.card import ModelCard, make_card
 from seg_batch.config.card_parts.network import Output
 from seg_batch.core.errors import BundleError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.bundles import Model, model_in, require_intact
 from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.on_device.rule import FORCED, on_host
-from seg_batch.inference.predict import predict
 from seg_batch.inference.request import Request, prepare
 from tests.support.evaluation.label_files import CARD as THIRDS
 from tests.support.evaluation.label_files import scene as labelled_scene

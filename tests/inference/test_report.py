@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.report import Report
 from seg_batch.inference.sliding_window.block import Receipt
 from tests.support.declared import drift

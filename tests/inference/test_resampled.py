@@ -22,7 +22,8 @@ from seg_batch.core.geometry import Box, Grid
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
-from seg_batch.inference.predict import predict, predict_one
+from seg_batch.inference.api.predict import predict
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.sliding_window.stitch import Counts, EmptyRule, Stitcher
 from seg_batch.inference.verify import verify_product

@@ -179,7 +179,7 @@ def test_what_a_late_worker_wrote_where_the_store_was_is_removed(
 KILLED_CLEANING = """
 import os, shutil, signal, sys
 from pathlib import Path
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 
 removed = shutil.rmtree
 

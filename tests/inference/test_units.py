@@ -20,7 +20,8 @@ from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.inference.bundles import mismatch
 from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import open_view
 
 pytestmark = [
     pytest.mark.full,

@@ -13,7 +13,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from seg_batch.io.quicklook import Plane, draw_planes, open_seen
 from seg_batch.io.sheet import GAP, sheet
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 pytestmark = pytest.mark.full  # left to make test: whole runs, or many networks
 

@@ -24,7 +24,7 @@ from seg_batch.inference.deidentified.codes import require_untold
 from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.naming.stack_names import image_stem
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

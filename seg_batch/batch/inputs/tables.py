@@ -30,7 +30,7 @@ class InputSpec:
     (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
-    ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not.
+    ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
     there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
 
@@ -46,6 +46,7 @@ class InputSpec:
     series: str | None = None
     series_files: tuple[str, ...] = ()
     left_out: str = ""
+    mosaic: bool = False
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
 

@@ -11,7 +11,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io import quicklook
 from seg_batch.io.pictures import Composite, jpeg_bytes, png_bytes
 from seg_batch.io.quicklook import Palette, Plane, Windows, draw_planes, open_seen
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

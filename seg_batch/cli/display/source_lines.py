@@ -14,7 +14,7 @@ from seg_batch.cli.display.values import (
     value_facts,
     value_rows,
 )
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import crs_name, georef_to_json
 from seg_batch.inference.bundles import Model, installed_bundles

@@ -57,7 +57,7 @@ def _stack_pattern(text: str) -> None:
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
     between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series.
-    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
+    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``mosaic``: files and patterns of the pieces of one scene, which is one input. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
     a DICOM folder, by its number, its UID, or a part of that."""
@@ -68,6 +68,7 @@ class InputSettings(CheckedValue):
         tuple[Annotated[GlobText, checked_by(_stack_pattern)], ...], BeforeValidator(as_list)
     ] = ()
     cases: tuple[InputCase, ...] = ()
+    mosaic: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     manifest: PathText | None = None
     list: PathText | None = None
     exclude: Words = ()
@@ -81,7 +82,16 @@ class InputSettings(CheckedValue):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if not any((self.paths, self.dicom, self.stack, self.cases, self.manifest, self.list)):
+        given = (
+            self.paths,
+            self.dicom,
+            self.stack,
+            self.cases,
+            self.mosaic,
+            self.manifest,
+            self.list,
+        )
+        if not any(given):
             raise ValueError("there is nothing to segment: give paths, dicom, a manifest or a list")
         return self
 
@@ -102,7 +112,8 @@ class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
     products are then called, and nothing is told of inputs; ``pictures``: whether the report has some. ``also``: further
-    products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there."""
+    products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there. ``tiles``: the folder for a map of each file of a
+    mosaic."""
 
     folder: PathText
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
@@ -110,6 +121,7 @@ class OutputSettings(CheckedValue):
     deidentify: PathText | None = None
     pictures: bool = True
     also: Annotated[Words, checked_by(check_also)] = ()
+    tiles: PathText | None = None
 
     @model_validator(mode="before")
     @classmethod

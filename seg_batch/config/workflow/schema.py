@@ -31,7 +31,10 @@ from seg_batch.core.run_files import RUNS
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Of these, keys that no map depends on: a run goes on with others.
-NO_MAP = ("force", "also", "pictures")
+NO_MAP = (
+    *("force", "also", "pictures", "allow", "tiles"),
+    *("simplify", "min_area", "polygons", "zones", "zone_field", "fractional"),
+)
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
@@ -53,6 +56,23 @@ CAME_LATER: dict[str, Any] = {
     "pictures": True,
     "also": [],
     "seg": "labelmap",
+    "mosaic": [],
+    "tiles": None,
+    "order": "first",
+    "align": None,
+    "mask_from": [],
+    "allow": [],
+    "allow_vrt": False,
+    "aoi": None,
+    "bbox": None,
+    "crop": False,
+    "simplify": None,
+    "min_area": None,
+    "polygons": [],
+    "zones": None,
+    "zone_field": None,
+    "fractional": False,
+    "compress": "auto",
 }
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}

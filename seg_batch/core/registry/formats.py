@@ -19,7 +19,7 @@ class Format:
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
     ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
     ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
-    images, and ``open`` and ``stage`` take ``series=``; ``holds``: whether a folder, or an archive with these first bytes,
+    images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``holds``: whether a folder, or an archive with these first bytes,
     holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
     ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
@@ -35,6 +35,7 @@ class Format:
     marks_alpha: bool = False
     stage: Callable[..., Path] | None = None
     has_series: bool = False
+    reads_scene: bool = False
     holds: Callable[[Path], bool] = lambda path: False
     shared_endings: tuple[str, ...] = ()
     voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class ProductFormat:
     it is another than the product's. ``of_format``: the format that the input must have;
     empty: any. ``holds_labels``: the whole map is read back from it through ``open_source``, so it may be the main
     product; else it is made with ``--also`` alone, of a main product that is finished. ``needs_store``: it is made of
-    the work store, so it is a main product alone. ``is_coded``: it keeps sform and qform with their codes; else the affine
+    the work store, so it is a main product alone. ``settings``: the names of the ``FurtherOptions`` that its bytes depend on. ``is_coded``: it keeps sform and qform with their codes; else the affine
     alone, in mm.
 
     ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part``, reads it back and compares it:
@@ -74,6 +75,7 @@ class ProductFormat:
     of_format: str = ""
     holds_labels: bool = True
     needs_store: bool = False
+    settings: tuple[str, ...] = ()
 
 
 # The first that matches is taken.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.inference.bundles import Model, installed_bundles, mismatch, require_intact
 from seg_batch.inference.fit.look import taken, verdict_on
 from seg_batch.inference.fit.verdict import Finding, Verdict
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.sample import Sample
-from seg_batch.io.sources.views.by_name import taken_by_name
+from seg_batch.io.sources.views.channels.by_name import taken_by_name
 from seg_batch.io.sources.views.open_view import View
 
 

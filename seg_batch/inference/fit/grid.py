@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from seg_batch.config.card import TRAINED_FACTOR, ModelCard
 from seg_batch.config.card_parts.channels import Span
-from seg_batch.config.grid_options import AS_STORED, GridOptions
+from seg_batch.config.image_options.grid import AS_STORED, GridOptions
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.inference.fit.verdict import Finding
 from seg_batch.io.sources.protocol import SourceInfo

@@ -7,11 +7,13 @@ work store is needed. A partial map gets none, until the same command has comple
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from seg_batch.config.image_options.scene import PLAIN, FurtherOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
@@ -35,6 +37,7 @@ from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import Source
 
 
@@ -57,7 +60,12 @@ def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -
     """Make the further products that are asked for and not there, or of another map. The report with all that
     there are; the file beside the product has each before it is moved into place."""
     outputs, report = prepared.outputs, _with_warnings(prepared, report)
-    missing = [path for path in outputs.also if not is_current(path, report)]
+    kind, further = prepared.info.kind, prepared.request.options.further
+    missing = [
+        path
+        for path in outputs.also
+        if not is_current(path, report, _settings(also_format_of(path, kind), further))
+    ]
     if not missing or report["status"] != "complete":
         return report
     callback.on(events.Stage("writing further products"))
@@ -96,10 +104,23 @@ def _made(
         PRODUCTS[form].write(part, None, spec, read, read, "")
         product = Product(path, size(part), digest(part), {}, side_digests(part))
         row: AlsoFacts = {**product_facts(product), "of": report["product"]["sha256"]}  # type: ignore[typeddict-item]
+        if settings := _settings(form, spec.further):
+            row["settings"] = settings
         others = [other for other in report.get("also", ()) if other["path"] != str(path)]
         report = {**report, "also": [*others, row]}
         write_report(outputs.report, report)
     return report
+
+
+def _settings(form: str, further: FurtherOptions) -> dict[str, Any]:
+    """What the bytes of a further product depend on besides the map, as JSON: options that are not at their defaults, and
+    the contents of files that they name."""
+    before = asdict(PLAIN)
+    said = {name: getattr(further, name) for name in PRODUCTS[form].settings}
+    said = {name: value for name, value in said.items() if value != before[name]}
+    if "zones" in said:
+        said["zones"] = file_identity(Path(said["zones"]))["sha256_ends"]
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in said.items()}
 
 
 def _reader(source: Source, spec: ProductSpec) -> Read:

@@ -95,6 +95,8 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
         image=prepared.request.image(),
         card=prepared.model.card,
         seg=prepared.request.options.seg,
+        compress=prepared.request.options.compress,
+        further=prepared.request.options.further,
     )
 
 

@@ -32,7 +32,7 @@ from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.constant import is_constant, value_of
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32

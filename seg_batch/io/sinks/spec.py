@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from seg_batch.config.card import ClassInfo, ModelCard
+from seg_batch.config.image_options.scene import PLAIN, FurtherOptions
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 # ``read(box)`` gives labels of the box's shape, or probabilities ``(classes, *shape)``.
 Read = Callable[[Box], np.ndarray]
@@ -59,7 +60,8 @@ class ProductSpec:
     keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
     ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
-    segments are stored, for products that have segments."""
+    segments are stored, for products that have segments; ``compress``: how a GeoTIFF is compressed; ``further``: how further
+    products are made."""
 
     extent: Shape
     dtype: str
@@ -75,6 +77,8 @@ class ProductSpec:
     image: ImageSpec | None = None
     card: ModelCard | None = None
     seg: Literal["labelmap", "binary"] = "labelmap"
+    compress: str = "auto"
+    further: FurtherOptions = PLAIN
 
     @property
     def background(self) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.detect import detect
@@ -26,6 +27,7 @@ def open_source(
     alpha: AlphaOption = "auto",
     series: str | None = None,
     series_files: tuple[str, ...] = (),
+    scene: SceneOptions = AS_FILES,
 ) -> Source:
     """Open an image of any format; its first bytes decide which.
 
@@ -33,12 +35,13 @@ def open_source(
     returned; without it, a ``.nii.gz`` makes a private copy at its first read. ``alpha``: whether bands marked
     as alpha are ``data`` or a ``mask``; ``auto``: as the file says, and data where it does not. ``series``: which one, where a place holds
     several images; ``series_files``: the names in the place of the only files that it is in, where they are known; empty:
-    all. Raises ``InputError``, in one line, for a file that can't be read whole and unambiguously.
+    all. ``scene``: how the files of a scene are read, and which may be. Raises ``InputError``, in one line, for a file that can't be read whole and unambiguously.
     """
     if alpha not in get_args(AlphaReading) and alpha != "auto":
         raise InputError(f"alpha can't be read as {alpha!r}: use auto, data or mask")
     form = _format(path, series_files)
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
+    options |= {"scene": scene} if form.reads_scene else {}
     options |= _of_series(path, form, series, series_files)
     with header_errors(path, form.title):
         source: Source = form.open(Path(path), volume=volume, staged=staged, **options)

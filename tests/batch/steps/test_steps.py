@@ -27,7 +27,7 @@ from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.config.workflow import read
 from seg_batch.config.workflow.steps import EvaluateStep
 from seg_batch.core.errors import StoreError
-from seg_batch.inference.predict import predict
+from seg_batch.inference.api.predict import predict
 from tests.support.batch.browser import browser
 from tests.support.files import write_raster
 from tests.support.patience import PATIENCE_S, Gate, until

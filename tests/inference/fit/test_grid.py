@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.inference.bundles import Model, find_bundle
 from seg_batch.inference.fit.choice import judge

@@ -18,9 +18,9 @@ from seg_batch.batch.summaries import result_of
 from seg_batch.cli.display.lines import summary_lines
 from seg_batch.config.postprocess import parse_step
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.predict import predict
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.crs import crs_wkt
 from tests.support.files import write_raster

@@ -22,11 +22,12 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, PlanError, SegbatchError, StoreError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference import predict as verb
+from seg_batch.inference.api.predict import predict
 from seg_batch.inference.plan import Plan, adopt_stored
 from seg_batch.inference.postprocess import run
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.predict import predict, predict_one
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sinks.work_store import WorkStore

@@ -35,7 +35,7 @@ from seg_batch.io.sinks.dicom_seg.segments import Segment, algorithm_of, descrip
 from seg_batch.io.sinks.dicom_seg.write import write_seg
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 from tests.support.dicom_files import SeriesOf, oblique, write_series
 from tests.support.io.stores import card_of
 

@@ -18,7 +18,7 @@ from seg_batch.io.dicom.tree import tree_at
 from seg_batch.io.sinks.dicom_seg.texts import uid_of
 from seg_batch.io.sinks.dicom_seg.usable import is_uid, refusing, usable
 from seg_batch.io.sources.formats.dicom.source import DicomSource, open_dicom
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 USUAL = PRODUCTS["nifti"].endings[0]
 _SAME = 1e-6  # of a number of an affine

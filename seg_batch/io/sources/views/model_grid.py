@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from seg_batch.config.card_parts.resampling import Resampling
-from seg_batch.config.grid_options import MOST_MM, GridOptions, OutputGrid
+from seg_batch.config.image_options.grid import MOST_MM, GridOptions, OutputGrid
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref

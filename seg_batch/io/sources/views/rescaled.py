@@ -12,7 +12,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.views.selected import selected
+from seg_batch.io.sources.views.channels.selected import selected
 
 Numbers = tuple[float, ...]
 Scale = Numbers | Literal["none"]

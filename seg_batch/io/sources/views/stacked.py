@@ -17,8 +17,8 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
 from seg_batch.io.sources.naming.stack_names import channel_names
 from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
+from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.same_grid import stack_differences
-from seg_batch.io.sources.views.selected import selected
 
 
 class Stacked:

@@ -25,8 +25,9 @@ from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import AlphaBands, SourceInfo
-from seg_batch.io.sources.views.alpha import settled_reading
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.io.sources.views.channels.alpha import settled_reading
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.io.tiny_tiffs import PREMULTIPLIED, UNASSOCIATED, UNSAID, write_tiff
 

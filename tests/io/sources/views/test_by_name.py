@@ -18,8 +18,12 @@ from seg_batch.core.errors import InputError
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.naming.channel_names import ChannelNames, labelled
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.by_name import channel_fault, channels_called, taken_by_name
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.channels.by_name import (
+    channel_fault,
+    channels_called,
+    taken_by_name,
+)
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 LANDSAT = (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.config.card_parts.resampling import Resampling
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import VolumeGeoref

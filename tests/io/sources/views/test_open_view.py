@@ -14,7 +14,8 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.views import open_view as door
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from tests.support.files import address_raster, write_raster, write_volume
 
 # The file's i runs to the back, j to the left, k to the feet: an array is ``(S-I, R-L, A-P)``.

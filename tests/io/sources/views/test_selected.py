@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import Source, open_source
-from seg_batch.io.sources.views.open_view import ImageSpec
-from seg_batch.io.sources.views.selected import selected
+from seg_batch.io.sources.views.channels.selected import selected
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 VALUES = np.random.default_rng(4).integers(0, 9, (5, 12, 10)).astype("uint16")

@@ -16,9 +16,9 @@ from seg_batch.config.card_parts.channels import Channel, Channels
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.views.alpha import alpha_hint, require_settled, settled_reading
-from seg_batch.io.sources.views.by_file import files_in_order
-from seg_batch.io.sources.views.selected import selected
+from seg_batch.io.sources.views.channels.alpha import alpha_hint, require_settled, settled_reading
+from seg_batch.io.sources.views.channels.by_file import files_in_order
+from seg_batch.io.sources.views.channels.selected import selected
 
 REMEDY = "say which channels to take with --bands (options.bands in a workflow)"
 BY_NAME = "channels are taken by name"  # how the line begins that tells of it
