@@ -57,7 +57,7 @@ INSIDE: dict[str, list[str]] = {
     "io": [
         "dicom archive",
         "sources pictures html lettering",
-        "quicklook",
+        "quicklook vectors",
         "sheet",
         "sinks",
         "formats",

@@ -1,0 +1,1 @@
+"""Vector files: geometries with attributes, in the CRS of a raster."""
