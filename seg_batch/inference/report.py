@@ -6,6 +6,7 @@ The values of its JSON are declared here once, for all readers.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -38,12 +39,15 @@ class Failure(TypedDict):
 
 
 class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left."""
+    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
+    area and empty by the file's index, where there are any."""
 
     total: int
     done: int
     failed: int
     resumed: int
+    outside: NotRequired[int]
+    empty: NotRequired[int]
 
 
 class PostStepRow(TypedDict):
@@ -199,6 +203,10 @@ class BlockTally:
         else:
             self.receipts.append(receipt)
 
+    def _idle(self) -> dict[str, int]:
+        """How many blocks were not read, by why."""
+        return dict(Counter(r["idle"] for r in self.receipts if "idle" in r))
+
     def fail(self, block: Any, error: str) -> None:
         self.failures.append({"block": block.name, "box": str(block.box), "error": error})
 
@@ -212,6 +220,7 @@ class BlockTally:
                 "done": done,
                 "failed": len(self.failures),
                 "resumed": self.resumed,
+                **self._idle(),  # type: ignore[typeddict-item]
             },
             "failures": self.failures,
             "n_tiles": plan.tiles,

@@ -31,9 +31,15 @@ from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
-from seg_batch.inference.planning.identity import identity_of_run, segments_of
+from seg_batch.inference.planning.identity import (
+    area_identity,
+    compression_of,
+    identity_of_run,
+    segments_of,
+)
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
+from seg_batch.inference.wanted.parts import area_warnings
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.before_grid.crop import Crop
@@ -41,6 +47,8 @@ from seg_batch.io.sources.views.channels.alpha import require_settled
 from seg_batch.io.sources.views.channels.by_name import with_channels
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import View
+from seg_batch.io.vectors.area import Area
+from seg_batch.io.vectors.area_reading import area_of
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -112,7 +120,8 @@ class Request:
 @dataclass(frozen=True)
 class Prepared[P: Decisions]:
     """Everything decided for one request, before anything is written. ``plan``: a draft, until the
-    numbers of the normaliser are known. ``verdict``: what the look at a sample said."""
+    numbers of the normaliser are known. ``verdict``: what the look at a sample said. ``area``: what is wanted of the product's
+    grid; None: all."""
 
     request: Request
     info: SourceInfo
@@ -120,6 +129,7 @@ class Prepared[P: Decisions]:
     plan: P
     outputs: Outputs
     verdict: Verdict
+    area: Area | None = None
 
     @property
     def called(self) -> str:
@@ -158,6 +168,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
+        area, of_area = area_of(request.options.area, made_of)
         stem = request.pseudonym.code if request.pseudonym else ""
         outputs = outputs_for(
             made_of, request.output, many=request.many, also=request.also, stem=stem
@@ -173,15 +184,19 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         ) | (SUMS if why is None else {})
         if made_of.kind == "volume":
             identity |= segments_of(request.options.seg, outputs)
+        identity |= compression_of(request.options.compress, outputs, made_of.kind)
+        identity |= area_identity(area, request.options.area)
         words = in_words(engine.why, why)
-        plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
+        asked = _memory_asked(request)
+        plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
+        warnings += (*of_area, *area_warnings(area, model.card))
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()
     )
     info = replace(info, warnings=(*info.warnings, *placed))
-    return Prepared(request, info, model, plan, outputs, verdict)
+    return Prepared(request, info, model, plan, outputs, verdict, area)
 
 
 def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:

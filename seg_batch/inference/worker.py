@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,11 +33,13 @@ from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.scores import scores_of
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
+from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, wanted_part
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources.tolerant_read import read_window
+from seg_batch.io.sources.tolerant_read import Reader, read_window
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import Seen, open_view
+from seg_batch.io.vectors.area import Area
 
 if TYPE_CHECKING:
     from seg_batch.nn.engines.device import Device
@@ -47,7 +49,8 @@ if TYPE_CHECKING:
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
     unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
-    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``."""
+    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``. ``area``: what is wanted of
+    a raster; None: all."""
 
     image: ImageSpec
     model: Model
@@ -57,6 +60,7 @@ class BlockJob:
     profile: bool = False
     limits: np.ndarray | None = None
     pseudonym: Pseudonym | None = None
+    area: Area | None = None
 
 
 @contextmanager
@@ -126,7 +130,8 @@ class BlockWorker:
         rule = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
         )
-        self.empty = rule.seen_in(self.view.decided, job.model.card.background or 0)
+        rule = rule.seen_in(self.view.decided, job.model.card.background or 0)
+        self.empty = replace(rule, area=job.area)
         self.scores = scores_of(job.model.card)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
@@ -173,12 +178,13 @@ class BlockWorker:
         seconds: dict[str, float] = {}
         box = self.view.to_view(block.box)
         with _timed(seconds, "stitch"):
-            result, probabilities = self._predicted(box, seconds)
+            part = wanted_part(self.job.area, box) or box
+            result, probabilities = self._part(part, box, seconds)
         receipt: Receipt = {
             "tiles": result.tiles,
             "skipped": result.skipped,
             "seams": result.seams.to_json(),
-            "lost_voxels": sum(hole.intersection(box).size for hole in result.unreadable),
+            "lost_voxels": sum(hole.intersection(part).size for hole in result.unreadable),
             "unreadable": [str(self.view.to_native(hole)) for hole in result.unreadable],
             "worker": here(),
             "spell": [round(began, 3), round(time.time(), 3)],
@@ -198,6 +204,30 @@ class BlockWorker:
             receipt["first"] = first
         return {**receipt, "seconds": seconds, "peak_rss_bytes": METER.peak_bytes(self.job.key)}
 
+    def _part(
+        self, part: Box, box: Box, seconds: dict[str, float]
+    ) -> tuple[BlockResult, np.ndarray | None]:
+        """The block ``box``, of which a part is predicted: its bytes are the same whatever the block."""
+        if part == box:
+            return self._predicted(box, seconds)
+        result, probabilities = self._predicted(part, seconds)
+        here, plan = part.slices(box.start), self.job.plan
+        labels = np.full(box.shape, plan.empty_label, result.labels.dtype)
+        labels[here] = result.labels
+        if probabilities is not None:
+            whole = np.zeros((len(probabilities), *box.shape), probabilities.dtype)
+            whole[:, *here] = probabilities
+            probabilities = whole
+        return replace(result, labels=labels), probabilities
+
+    def _reader(self, window: Box, box: Box) -> Reader:
+        """Of a window: all of it, or what an area needs of it."""
+        area, view = self.job.area, self.view
+        if area is None or view.grid is not None:
+            return read_window
+        seen = seen_for(area, self.taper.grid, box)
+        return reading_parts(parts_of(window, seen, view.info.chunk), read_window)
+
     def _predicted(
         self, box: Box, seconds: dict[str, float]
     ) -> tuple[BlockResult, np.ndarray | None]:
@@ -205,7 +235,7 @@ class BlockWorker:
 
         def read(window: Box, box: Box) -> Seen:
             with _timed(seconds, "read"):
-                return self.view.read_with(window, box, read_window)
+                return self.view.read_with(window, box, self._reader(window, box))
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)

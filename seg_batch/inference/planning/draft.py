@@ -31,7 +31,10 @@ from seg_batch.inference.postprocess.label_context import LabelContext, require_
 from seg_batch.inference.sliding_window.grid import layout_for, make_grid, scaled_to
 from seg_batch.inference.sliding_window.patch_choice import Layout, memory_step
 from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.inference.wanted.idle import idle_blocks
+from seg_batch.inference.wanted.parts import wanted_part
 from seg_batch.io.sources.views.open_view import View
+from seg_batch.io.vectors.area import Area
 
 GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
@@ -47,16 +50,17 @@ def make_plan(
     identity: dict[str, Any],
     memory_asked: int = 0,
     begun: int | None = None,
+    area: Area | None = None,
 ) -> DraftPlan:
     """All decisions for one input but the numbers of the normaliser.
 
     ``cards``: that of the model, and of further ones that are averaged with it. ``memory_asked``: bytes of a worker that
     the command names, by which a patch is chosen; 0: by the share of a core. ``begun``: the step of memory of the run that
-    this one goes on with. PlanError when it can't be done in the memory allowed."""
+    this one goes on with. ``area``: what is wanted of a raster. PlanError when it can't be done in the memory allowed."""
     card = together(cards)
     layout = _chosen(view, cards, card, options, memory_asked, begun)
     try:
-        return _draft(view, cards, card, options, layout, engine_why, identity)
+        return _draft(view, cards, card, options, layout, engine_why, identity, area)
     except NoRoomError as error:
         raise _with_smaller(error, view, cards, card, options, layout) from None
 
@@ -153,6 +157,7 @@ def _draft(
     layout: Layout,
     engine_why: str,
     identity: dict[str, Any],
+    area: Area | None = None,
 ) -> DraftPlan:
     """The plan with these tiles; NoRoomError where they do not fit in memory."""
     info, card = view.native.info, scaled_to(card, layout.patch)
@@ -165,7 +170,7 @@ def _draft(
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
     costs = _costs(view, cards, card, options, grid, batch)
     blocks = _blocks(costs, view, options, memory_bytes)
-    predicted = sum(grid.count(view.in_model(view.to_view(b.box))) for b in blocks)
+    touched, predicted = _work(view, grid, blocks, area)
     passes = costs.views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
@@ -191,9 +196,18 @@ def _draft(
             workers=options.workers,
         ),
         identity=identity,
+        touched=None if touched == len(blocks) else touched,
     )
     check_memory(plan)
     return plan
+
+
+def _work(view: View, grid: Grid, blocks: Blocks, area: Area | None) -> tuple[int, int]:
+    """How many blocks are read, and the tiles that these touch."""
+    idle = {block.index for block in idle_blocks(view.native, area, blocks).blocks}
+    parts = [wanted_part(area, b.box) for b in blocks if b.index not in idle]
+    wanted = [part for part in parts if part is not None]
+    return len(wanted), sum(grid.count(view.in_model(view.to_view(part))) for part in wanted)
 
 
 def _batch(card: ModelCard, memory_bytes: int, tiles: int) -> int:

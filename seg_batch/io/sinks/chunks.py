@@ -94,13 +94,16 @@ def _encoded_constant(value: bytes, dtype: str, shape: Shape) -> bytes:
     return bytes(_zstd().encode(np.full(shape, np.frombuffer(value, dtype)[0])))
 
 
-def constant_value(paths: Iterator[Path], dtype: str) -> Any:
-    """The value of all voxels in these chunks, where it is one that few bytes show; else None."""
+def constant_value(paths: Iterator[Path], dtype: str, fill: Any) -> Any:
+    """The value of all voxels in these chunks, where it is one that few bytes show; else None. ``fill``: that of a chunk
+    that is not there."""
     value = None
     for path in paths:
         try:
             few = path.stat().st_size <= _FEW_BYTES
             here = _value(path.read_bytes(), dtype) if few else None
+        except FileNotFoundError:
+            here = fill
         except OSError:
             return None
         if here is None or (value is not None and here != value):

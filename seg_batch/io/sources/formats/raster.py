@@ -11,17 +11,18 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Interleaving
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from seg_batch.core.errors import InputError
+from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
@@ -34,6 +35,7 @@ from seg_batch.io.sources.formats.raster_georef import (
     require_finite,
 )
 from seg_batch.io.sources.formats.raster_validity import Bands, roles
+from seg_batch.io.sources.formats.tiff_index import TiffIndex, tiff_index
 from seg_batch.io.sources.identity import raster_identity
 from seg_batch.io.sources.naming.channel_names import raster_names
 from seg_batch.io.sources.protocol import (
@@ -79,6 +81,7 @@ class RasterSource:
         weakref.finalize(self, _close_all, self._idle)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._closed = False
+        self._holes_are_empty: bool | None = None
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` where data is damaged."""
@@ -102,6 +105,34 @@ class RasterSource:
                 return self._valid(dataset, window, shape)
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
+
+    def known_empty(self, box: Box) -> bool:
+        """Whether the file stores nothing in a box, and what it stands for is not valid."""
+        index = self._index
+        return index is not None and index.is_hole(box) and self._is_empty_at(box)
+
+    @cached_property
+    def _index(self) -> TiffIndex | None:
+        """Of the blocks of these bands; None where they do not say what is valid."""
+        if self._bands.masks or self.info.format != "geotiff":
+            return None
+        with self._handle() as dataset:
+            by_pixel = dataset.interleaving == Interleaving.pixel
+            planes = 1 if by_pixel else dataset.count
+            index = tiff_index(self._path, self.info.extent, dataset.block_shapes[0], planes)
+        if by_pixel or index is None:
+            return index
+        return index.of_planes([band - 1 for band in (*self._bands.data, *self._bands.alpha)])
+
+    def _is_empty_at(self, hole: Box) -> bool:
+        """What pixels stand for that are not stored, which is the same everywhere: read once."""
+        if self._holes_are_empty is None:
+            try:
+                pixel = self.read(Box.at(hole.start, (1,) * len(hole.start)))
+            except ReadError:
+                return False
+            self._holes_are_empty = pixel.valid is not None and not pixel.valid.any()
+        return self._holes_are_empty
 
     def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
         values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
