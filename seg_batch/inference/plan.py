@@ -32,7 +32,12 @@ CAME_LATER = (
     *("patch_choice", "tiling", "touched"),
 )
 # In a fingerprint only at another value, as earlier versions had no other.
-OF_PRODUCT = ("post", "seg", "compress", "cropped")  # keys of a fingerprint on which no prediction depends
+OF_PRODUCT = (
+    "post",
+    "seg",
+    "compress",
+    "cropped",
+)  # keys of a fingerprint on which no prediction depends
 UNSAID = {"missing": "all", "model_grid": None, "tiling": None}
 
 

@@ -200,7 +200,7 @@ def _run(
         products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
-        known_as(prepared.info, prepared.request.pseudonym, plan.fingerprint["input"]),
+        known_as(prepared.of_product, prepared.request.pseudonym, plan.fingerprint["input"]),
         prepared.model,
         prepared.verdict,
         plan,

@@ -141,7 +141,7 @@ class WorkFacts(TypedDict):
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
     to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.georef_to_json``."""
+    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area."""
 
     segbatch: str
     status: str
@@ -158,6 +158,7 @@ class Report(WorkFacts):
     model: ModelFacts
     plan: dict[str, Any]
     geometry: dict[str, Any]
+    extent: NotRequired[list[int]]
     source: SourceFacts
     fit: NotRequired[dict[str, Any]]
     deidentified: NotRequired[bool]
@@ -203,10 +204,6 @@ class BlockTally:
         else:
             self.receipts.append(receipt)
 
-    def _idle(self) -> dict[str, int]:
-        """How many blocks were not read, by why."""
-        return dict(Counter(r["idle"] for r in self.receipts if "idle" in r))
-
     def fail(self, block: Any, error: str) -> None:
         self.failures.append({"block": block.name, "box": str(block.box), "error": error})
 
@@ -220,7 +217,7 @@ class BlockTally:
                 "done": done,
                 "failed": len(self.failures),
                 "resumed": self.resumed,
-                **self._idle(),  # type: ignore[typeddict-item]
+                **Counter(r["idle"] for r in self.receipts if "idle" in r),  # type: ignore[typeddict-item]
             },
             "failures": self.failures,
             "n_tiles": plan.tiles,
@@ -310,6 +307,7 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
+        **({} if info.extent == plan.extent else {"extent": list(info.extent)}),  # type: ignore[typeddict-item]
         "source": _source(info, tally.receipts),
         "fit": verdict.to_json(),
         "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],

@@ -39,6 +39,7 @@ from seg_batch.inference.planning.identity import (
 )
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
+from seg_batch.inference.wanted.crop import Cut, cut_to
 from seg_batch.inference.wanted.parts import area_warnings
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
@@ -121,7 +122,7 @@ class Request:
 class Prepared[P: Decisions]:
     """Everything decided for one request, before anything is written. ``plan``: a draft, until the
     numbers of the normaliser are known. ``verdict``: what the look at a sample said. ``area``: what is wanted of the product's
-    grid; None: all."""
+    grid; None: all. ``cut``: what of it the product holds; None: all."""
 
     request: Request
     info: SourceInfo
@@ -130,6 +131,12 @@ class Prepared[P: Decisions]:
     outputs: Outputs
     verdict: Verdict
     area: Area | None = None
+    cut: Cut | None = None
+
+    @property
+    def of_product(self) -> SourceInfo:
+        """The image where the product lies."""
+        return self.info if self.cut is None else self.cut.of(self.info)
 
     @property
     def called(self) -> str:
@@ -164,11 +171,11 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         request = _channels_settled(request, file.info)
         view = View(file, model.card, request.options.grid, crop=request.crop)
         request = replace(request, crop=view.crop)
-        verdict = request.verdict or verdict or look(view, model.cards)
+        area, of_area = area_of(request.options.area, view.native.info)
+        verdict = request.verdict or verdict or look(view, model.cards, area)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
-        area, of_area = area_of(request.options.area, made_of)
         stem = request.pseudonym.code if request.pseudonym else ""
         outputs = outputs_for(
             made_of, request.output, many=request.many, also=request.also, stem=stem
@@ -186,6 +193,8 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
             identity |= segments_of(request.options.seg, outputs)
         identity |= compression_of(request.options.compress, outputs, made_of.kind)
         identity |= area_identity(area, request.options.area)
+        crop = request.options.area.crop
+        cut = cut_to(area, view, outputs) if area is not None and crop else None
         words = in_words(engine.why, why)
         asked = _memory_asked(request)
         plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
@@ -196,7 +205,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         info, outputs.product, format_of(outputs.product, info.kind), request.image()
     )
     info = replace(info, warnings=(*info.warnings, *placed))
-    return Prepared(request, info, model, plan, outputs, verdict, area)
+    return Prepared(request, info, model, plan, outputs, verdict, area, cut)
 
 
 def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:

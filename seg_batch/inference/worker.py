@@ -33,7 +33,7 @@ from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.scores import scores_of
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
-from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, wanted_part
+from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, unit_of, wanted_part
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import Reader, read_window
@@ -226,7 +226,7 @@ class BlockWorker:
         if area is None or view.grid is not None:
             return read_window
         seen = seen_for(area, self.taper.grid, box)
-        return reading_parts(parts_of(window, seen, view.info.chunk), read_window)
+        return reading_parts(parts_of(window, seen, unit_of(view.info)), read_window)
 
     def _predicted(
         self, box: Box, seconds: dict[str, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.config.card import STORED, ModelCard
@@ -170,12 +170,13 @@ def _draft(
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
     costs = _costs(view, cards, card, options, grid, batch)
     blocks = _blocks(costs, view, options, memory_bytes)
-    touched, predicted = _work(view, grid, blocks, area)
+    work = _work(view, grid, blocks, area)
+    predicted = work.tiles
     passes = costs.views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
-        **_needed(costs, blocks, view, card, options, chain),
+        **_needed(costs, blocks, view, card, options, chain, work.voxels),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
         patch_choice=layout.choice,
         tiling=grid.tiling.to_json(),
@@ -196,18 +197,27 @@ def _draft(
             workers=options.workers,
         ),
         identity=identity,
-        touched=None if touched == len(blocks) else touched,
+        touched=None if work.blocks == len(blocks) else work.blocks,
     )
     check_memory(plan)
     return plan
 
 
-def _work(view: View, grid: Grid, blocks: Blocks, area: Area | None) -> tuple[int, int]:
-    """How many blocks are read, and the tiles that these touch."""
+@dataclass(frozen=True)
+class _Work:
+    """``blocks`` that are read, their ``voxels``, and the ``tiles`` that their wanted parts touch."""
+
+    blocks: int
+    voxels: int
+    tiles: int
+
+
+def _work(view: View, grid: Grid, blocks: Blocks, area: Area | None) -> _Work:
     idle = {block.index for block in idle_blocks(view.native, area, blocks).blocks}
-    parts = [wanted_part(area, b.box) for b in blocks if b.index not in idle]
-    wanted = [part for part in parts if part is not None]
-    return len(wanted), sum(grid.count(view.in_model(view.to_view(part))) for part in wanted)
+    busy = [block.box for block in blocks if block.index not in idle]
+    parts = [wanted_part(area, box) or box for box in busy]
+    tiles = sum(grid.count(view.in_model(view.to_view(part))) for part in parts)
+    return _Work(len(busy), sum(box.size for box in busy), tiles)
 
 
 def _batch(card: ModelCard, memory_bytes: int, tiles: int) -> int:
@@ -234,6 +244,7 @@ def _needed(
     card: ModelCard,
     options: PredictOptions,
     chain: tuple[AnyStep, ...],
+    voxels: int,
 ) -> dict[str, Any]:
     """The steps that follow prediction, and upper bounds in bytes of a process and of the disk."""
     info = view.native.info
@@ -242,7 +253,7 @@ def _needed(
     return {
         "post": chain_to_json(chain),
         "promised_bytes": max(predicting, following),
-        "disk_bytes": disk_bytes(view, card, chain, options.probabilities),
+        "disk_bytes": disk_bytes(view, card, chain, options.probabilities, voxels),
     }
 
 

@@ -9,9 +9,11 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.core.geometry import Block, Box, Grid, Shape
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source
+from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.tolerant_read import Reader
 from seg_batch.io.vectors.area import Area
+
+_LEAST = 256  # pixels
 
 
 def wanted_part(area: Area | None, box: Box) -> Box | None:
@@ -42,6 +44,15 @@ def seen_for(area: Area, grid: Grid, box: Box) -> Iterator[Box]:
     for tile in grid.touching(box):
         if area.touches(tile.trusted.intersection(box)):
             yield grid.seen(tile).intersection(whole)
+
+
+def unit_of(info: SourceInfo) -> Shape:
+    """What is read or left: the file's own blocks, or so many that each side is worth a read."""
+    blocks = info.facts.get("block", ())
+    if len(blocks) != len(info.chunk):
+        return info.chunk
+    sides = zip(info.chunk, blocks, strict=True)
+    return tuple(min(chunk, -(-_LEAST // block) * block) for chunk, block in sides)
 
 
 def parts_of(window: Box, seen: Iterable[Box], chunk: Shape) -> list[Box]:

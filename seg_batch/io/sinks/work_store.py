@@ -37,6 +37,7 @@ from seg_batch.io.sinks.chunks import (
     chunk_files,
     constant_value,
     crc32,
+    drop_chunks,
     write_chunks,
 )
 from seg_batch.io.sinks.spec import StoreSpec
@@ -261,20 +262,10 @@ class WorkStore(StoreFolder):
         have alike; ``notes``: the rest of each."""
         with translate_os_errors(self.path):
             self._require_same()
-            for name in ("labels", "probabilities"):
-                self._drop_chunks(name, notes)
-            earlier = {name: note for name, note in self.idle(self._digest).items()}
-            self.write_idle(
-                self._digest, shared, {**earlier, **{b.name: own for b, own in notes.items()}}
-            )
-
-    def _drop_chunks(self, name: str, blocks: Iterable[Block]) -> None:
-        """What a killed try has left of these blocks."""
-        top = self.chunks(name)
-        leading = (self.spec.n_classes,) if name == "probabilities" else ()
-        for block in blocks if top.exists() else ():
-            for path, _ in chunk_files(top, block.box, self.spec.chunk, leading):
-                path.unlink(missing_ok=True)
+            for name, leading in {"labels": (), "probabilities": (self.spec.n_classes,)}.items():
+                drop_chunks(self.chunks(name), [b.box for b in notes], self.spec.chunk, leading)
+            new = {block.name: own for block, own in notes.items()}
+            self.write_idle(self._digest, shared, {**self.idle(self._digest), **new})
 
     def forget(self, block: Block) -> None:
         """Remove a block's marker, so that the next run repeats it."""

@@ -100,7 +100,11 @@ class Area:
         import shapely
 
         y, x = (i * side for i in index)
-        whole = self._geometry if side == SUPER else _super(self, tuple(i * side // SUPER for i in index))
+        whole = (
+            self._geometry
+            if side == SUPER
+            else _super(self, tuple(i * side // SUPER for i in index))
+        )
         ends = x - _MORE, y - _MORE, x + side + _MORE, y + side + _MORE
         return shapely.clip_by_rect(whole, *ends)
 

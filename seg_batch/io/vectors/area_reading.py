@@ -79,7 +79,7 @@ def _in_pixels(geometries: np.ndarray, georef: RasterGeoref, crs: str, info: Sou
     for turn in turns:
         pixels = shapely.transform(
             geometries,
-            lambda xy, turn=turn: (xy + (turn, 0.0)) @ back[:2, :2].T + back[:2, 2],  # type: ignore[misc]
+            lambda xy, turn=turn: (xy + np.array([turn, 0.0])) @ back[:2, :2].T + back[:2, 2],  # type: ignore[misc]
         )
         if not np.isfinite(shapely.get_coordinates(pixels)).all():
             continue

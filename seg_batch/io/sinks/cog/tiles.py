@@ -59,7 +59,9 @@ class CogTiles:
         self.sizes = [np.zeros(n, np.uint32) for n in counts]
         self._same: dict[tuple[Shape, bytes], tuple[int, int]] = {}  # tiles of one value,
         self._values: dict[int, np.generic] = {}  # and the value by place
-        self._deflated: dict[tuple[int, int], tuple[int, int]] = {}  # beside those of other encodings
+        self._deflated: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # beside those of other encodings
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end, self._lock = 0, threading.Lock()
         self._added: set[Box] = set()
@@ -208,7 +210,7 @@ class CogTiles:
         shape = {"count": len(column), "height": column.shape[1], "width": TILE}
         tiling = {"tiled": True, "blockxsize": TILE, "blockysize": TILE, "interleave": "pixel"}
         name, level = PACKING[self._spec.compress]
-        packing = {"compress": name, "dtype": self._spec.dtype}
+        packing: dict[str, Any] = {"compress": name, "dtype": self._spec.dtype}
         packing |= {} if level is None else {_LEVELS[name]: level}
         with MemoryFile(ext="tif") as memory:
             with rasterio.open(

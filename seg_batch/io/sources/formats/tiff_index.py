@@ -58,9 +58,7 @@ def _stored(file: IO[bytes], count: int) -> np.ndarray | None:
     if order is None or count > _MOST_BLOCKS:
         return None
     big = struct.unpack_from(f"{order}H", head, 2)[0] == 43
-    offset, number, size = (
-        (f"{order}Q", f"{order}Q", 20) if big else (f"{order}I", f"{order}H", 12)
-    )
+    offset, number, size = (f"{order}Q", f"{order}Q", 20) if big else (f"{order}I", f"{order}H", 12)
     file.seek(struct.unpack_from(offset, head, 8 if big else 4)[0])
     entries = struct.unpack(number, file.read(struct.calcsize(number)))[0]
     if entries > _MOST_ENTRIES:
@@ -69,11 +67,13 @@ def _stored(file: IO[bytes], count: int) -> np.ndarray | None:
     at = {struct.unpack_from(f"{order}H", directory, n * size)[0]: n * size for n in range(entries)}
     for tags in _TABLES:
         if all(tag in at for tag in tags):
-            tables = [_table(file, directory, at[tag], order, offset, count) for tag in tags]
-            if any(table is None for table in tables):
+            offsets, counts = (
+                _table(file, directory, at[tag], order, offset, count) for tag in tags
+            )
+            if offsets is None or counts is None:
                 return None
             # With one of both something is wrong there, which a read is to find.
-            return np.logical_or(*(table != 0 for table in tables))  # type: ignore[no-any-return]
+            return np.asarray((offsets != 0) | (counts != 0))
     return None
 
 
