@@ -39,8 +39,7 @@ class Failure(TypedDict):
 
 
 class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
-    area and empty by the file's index, where there are any."""
+    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those not read (`Receipt.idle`), if any."""
 
     total: int
     done: int
