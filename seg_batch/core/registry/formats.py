@@ -105,6 +105,8 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
+        "qgis": "seg_batch.io.formats.tables:QGIS",
+        "attribute table": "seg_batch.io.formats.tables:ATTRIBUTE_TABLE",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
         "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
     }
