@@ -105,6 +105,8 @@ def write_quarantined(job: BatchJob) -> None:
             files = job.requests[key].files if key in job.requests else files_of_key(key)
             hides = bool(job.workflow["outputs"].get("deidentify"))
             listed = key if hides else _listed(STACKED.join(files))
+            if key in job.requests and job.requests[key].mosaic:
+                listed = f"# {visible(key)}: a mosaic is no line of a list; run its workflow again"
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

@@ -31,6 +31,7 @@ PROBE = f"{RUNS}-probe-"  # pid, host and a unique name follow
 MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"
 # Hidden: a folder with an image that is to be moved, and at its destination; the name that it gets there.
 MOVING, MOVED, DESTINATION = f"{RUNS}-moving", f"{RUNS}-moved", f"{RUNS}-destination"
+TILES = "tiles.jsonl"  # in a folder with maps of the pieces of a mosaic
 RESERVED = f"{RUNS}-reserved"
 # Hidden: beside the folder of a series that is being received; a folder of instances that are being written.
 RECEIVING, INCOMING = f"{RUNS}-receiving", f"{RUNS}-incoming"

@@ -87,16 +87,20 @@ class Request:
         return addressed((self.input,) if isinstance(self.input, str) else self.input)
 
     def __str__(self) -> str:
-        return self.pseudonym.code if self.pseudonym else ", ".join(map(shown, self.files))
+        if self.pseudonym:
+            return self.pseudonym.code
+        paths = [*map(shown, self.files)]
+        more = len(paths) - 1
+        return f"{paths[0]} and {more} more" if self.mosaic and more else ", ".join(paths)
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
-        """The input; ``staged``: the uncompressed copy of each file."""
+        """The input; ``staged``: the uncompressed copy of each file, or the index of a mosaic."""
         options = self.options
         return ImageSpec(
-            self.files,
+            () if self.mosaic and staged else self.files,
             self.volume,
             staged,
-            self.alpha or (options.alpha,) * len(self.files),
+            self.alpha or (options.alpha,) * (1 if self.mosaic else len(self.files)),
             channels_last_axis=options.channels_last_axis,
             bands=tuple(map(str, options.bands or ())),
             scale=options.scale,

@@ -69,8 +69,8 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
-    paths = (file.path for file in prepared.info.files if not is_remote(file.path))
-    for source in (Path(path).resolve() for path in paths):
+    here = (path for path in prepared.info.paths if not is_remote(path))
+    for source in (Path(path).resolve() for path in here):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -175,7 +175,7 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    here = (file.path for file in info.files if not is_remote(file.path))
+    here = (path for path in info.paths if not is_remote(path))
     if not all(Path(path).exists() for path in here):
         return
     try:

@@ -24,6 +24,7 @@ from seg_batch.inference.request import Request, engine_of, named_model
 from seg_batch.io.sources.side_files import side_files
 
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
+MOST_PIECES = 16  # of a mosaic
 
 
 def requirements_of(
@@ -44,7 +45,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     prepared: see ``require_memory``."""
     requests = list(requests)
     needs = WorkerRequirements(
-        inputs=_with_side_files(path for request in requests[:1] for path in request.files),
+        inputs=_with_side_files(p for r in requests[:1] for p in some_files(r)),
         outputs=tuple(dict.fromkeys(str(_folder(request)) for request in requests))[:MOST_FOLDERS],
     )
     for request in {repr(request.model): request for request in requests}.values():
@@ -54,6 +55,12 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
                 engine = engine_of(model, request.options)
                 needs = _joined(needs, _of_model(model, engine.engine, engine.precision))
     return needs
+
+
+def some_files(request: Request) -> tuple[str, ...]:
+    """The files of an input; of many pieces of a mosaic a few, evenly spread: the others lie beside them."""
+    files = request.files
+    return files[:: -(-len(files) // MOST_PIECES)] if request.mosaic else files
 
 
 def _with_side_files(inputs: Iterable[str | Path]) -> tuple[str, ...]:
