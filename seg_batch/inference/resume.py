@@ -21,6 +21,7 @@ from seg_batch.core.errors import (
     StoreError,
     UnreadableError,
 )
+from seg_batch.core.files import file_of
 from seg_batch.core.hardware import is_running
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
@@ -67,7 +68,7 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
-    for source in (Path(file.path).resolve() for file in prepared.info.files):
+    for source in (file_of(file.path).resolve() for file in prepared.info.files):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -172,7 +173,7 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    if not all(Path(file.path).exists() for file in info.files):
+    if not all(file_of(file.path).exists() for file in info.files):
         return
     source = prepared.request.image().open()
     source.close()
