@@ -22,6 +22,7 @@ from seg_batch.core.errors import (
     StoreError,
     UnreadableError,
 )
+from seg_batch.core.files import file_of
 from seg_batch.core.hardware import is_running
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import holds_probabilities
@@ -70,7 +71,7 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
     here = (path for path in prepared.info.paths if not is_remote(path))
-    for source in (Path(path).resolve() for path in here):
+    for source in (file_of(path).resolve() for path in here):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -176,7 +177,7 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
     here = (path for path in info.paths if not is_remote(path))
-    if not all(Path(path).exists() for path in here):
+    if not all(file_of(path).exists() for path in here):
         return
     try:
         source = prepared.request.image().open()

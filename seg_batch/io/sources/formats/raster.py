@@ -1,4 +1,4 @@
-"""GeoTIFF, COG, BigTIFF, PNG and JPEG, through rasterio with the driver pinned.
+"""GeoTIFF, COG, BigTIFF, PNG, JPEG and JPEG 2000, through rasterio with the driver pinned.
 
 What is valid: ``raster_validity``. Values stay as stored; scale and offset are kept beside them.
 """
@@ -10,7 +10,8 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import visible
@@ -58,7 +60,8 @@ from seg_batch.io.sources.valid_mask import valid_mask
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
 GDAL_CACHE_BYTES = 64 << 20
-RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
+# format -> driver
+RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG", "jp2": "JP2OpenJPEG"}
 _MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
 _NO_VERSION = "its host names no version of it (ETag or time), so a change of it meanwhile goes unseen, unless in size"
@@ -77,12 +80,32 @@ for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABL
     set_gdal_config(_option, _value)
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How GDAL opens an image. ``path``: its file; ``driver``: the only one that may; ``name``: what the driver calls an
+    image in a file of several; empty: the file. ``options``: of the driver; ``config``: of GDAL, while it opens."""
+
+    path: AnyPath
+    format: str
+    driver: str
+    name: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self) -> Any:
+        if isinstance(self.path, RemotePath):
+            return open_dataset(self.path, self.driver, **dict(self.options))
+        name = self.name or self.path.absolute()
+        with rasterio.Env(**dict(self.config)) if self.config else contextlib.nullcontext():
+            return rasterio.open(name, driver=self.driver, sharing=False, **dict(self.options))
+
+
 class RasterSource:
-    """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
+    """One raster; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
     the file stores nothing."""
 
-    def __init__(self, path: AnyPath, info: SourceInfo, bands: Bands) -> None:
-        self.info, self._path, self._bands = info, path, bands
+    def __init__(self, opening: Opening, info: SourceInfo, bands: Bands) -> None:
+        self.info, self.opening, self.bands = info, opening, bands
         self._idle: list[Any] = []
         # Workers end with their sources open; closed at the end of Python, rasterio prints errors.
         weakref.finalize(self, _close_all, self._idle)
@@ -104,7 +127,7 @@ class RasterSource:
             with self._handle() as dataset:
                 if window is not None:
                     self._fetch(dataset, box)
-                if shape is None and self._bands.is_hole(dataset, box):
+                if shape is None and self.bands.is_hole(dataset, box):
                     first = self._valid(dataset, tuple((start, start + 1) for start in box.start))
                     if first.valid is not None and not first.valid.any():
                         return first.map(
@@ -116,30 +139,30 @@ class RasterSource:
 
     def _fetch(self, dataset: Any, box: Box) -> None:
         """The tiles of a remote GeoTIFF, in parallel: GDAL would ask for one after the other."""
-        if isinstance(self._path, RemotePath) and self.info.format == "geotiff":
+        if isinstance(self.opening.path, RemotePath) and self.info.format == "geotiff":
             most = box.size * int(self.info.facts["held_bytes"]) + self.info.facts["block_bytes"]
-            dataset.held.fetch(ranges_of(dataset, self._bands.stored_in(dataset), box, most))
+            dataset.held.fetch(ranges_of(dataset, self.bands.stored_in(dataset), box, most))
 
     def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
-        values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
-        valid = valid_mask(values, self._bands.nodata, opaque)
+        values, opaque = self._again(lambda: self.bands.read(dataset, window, shape))
+        valid = valid_mask(values, self.bands.nodata, opaque)
         return Pixels(values, valid, self.info.scale, self.info.offset)
 
     def only(self, indices: Sequence[int], line: str = "") -> RasterSource | None:
         """A source that reads these bands only; this one is closed. None where all must be read."""
-        if (bands := self._bands.only(indices)) is None:
+        if (bands := self.bands.only(indices)) is None:
             return None
         self.close()
-        return RasterSource(self._path, self.info.of_channels(indices, line), bands)
+        return RasterSource(self.opening, self.info.of_channels(indices, line), bands)
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
         """A dataset handle for this thread alone; there are as many as readers."""
         with self._lock:
             if self._closed:
-                raise ValueError(f"{self._path}: read after close")
+                raise ValueError(f"{self.info.path}: read after close")
             dataset = self._idle.pop() if self._idle else None
-        dataset = dataset or _open(self._path, self.info.format)
+        dataset = dataset or self.opening()
         try:
             with telling_faults(dataset):
                 yield dataset
@@ -170,12 +193,22 @@ def open_raster(path: AnyPath, name: str, alpha: AlphaOption = "auto") -> Raster
     ``alpha``: how bands marked as alpha are read; ``auto``: as the file says, and as data where it does not.
     """
     checks.check_directory(path, name)
+    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
+    opening = Opening(path, name, RASTERS[name], options=tuple(options.items()))
+    with opened(opening) as dataset:
+        return described(opening, dataset, alpha)
+
+
+@contextlib.contextmanager
+def opened(opening: Opening) -> Iterator[Any]:
+    """The dataset; whatever GDAL raises meanwhile as ``InputError`` in one line."""
+    path = opening.path
     try:
         with rasterio.Env():  # what GDAL warns of is logged
-            dataset = _open(path, name)
+            dataset = opening()
             try:
                 with telling_faults(dataset):
-                    return _describe(path, name, dataset, alpha)
+                    yield dataset
             finally:
                 close_dataset(dataset)
     except UnicodeEncodeError:
@@ -184,19 +217,20 @@ def open_raster(path: AnyPath, name: str, alpha: AlphaOption = "auto") -> Raster
         ) from None
     except (RasterioError, CPLE_BaseError, OSError) as error:
         raise InputError(
-            f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
+            f"{path}: can't be opened as {opening.format.upper()} ({one_line(error)}); "
             "copy it again from its origin, or write it anew with the program that made it"
         ) from error
 
 
-def _open(path: AnyPath, name: str) -> Any:
-    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
-    if isinstance(path, RemotePath):
-        return open_dataset(path, RASTERS[name], **options)
-    return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
-
-
-def _describe(path: AnyPath, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
+def described(
+    opening: Opening,
+    dataset: Any,
+    option: AlphaOption = "auto",
+    placed: Callable[[RasterGeoref], RasterGeoref] = lambda georef: georef,
+) -> RasterSource:
+    """The source of an open dataset; ``InputError`` for what can't be read whole. ``placed``: of the place that GDAL tells, the
+    one that is meant."""
+    path, name = opening.path, opening.format
     checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
     if any("complex" in dtype for dtype in dataset.dtypes):
@@ -206,7 +240,7 @@ def _describe(path: AnyPath, name: str, dataset: Any, option: AlphaOption) -> Ra
         )
     bands, alpha = roles(name, dataset, option)
     index = [b - 1 for b in bands.data]
-    georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    georef, structure = placed(raster_georef(dataset)), dataset.tags(ns="IMAGE_STRUCTURE")
     require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
@@ -252,7 +286,7 @@ def _describe(path: AnyPath, name: str, dataset: Any, option: AlphaOption) -> Ra
         names=raster_names(dataset, index),
         **scaling(dataset.scales, dataset.offsets, index),
     )
-    return RasterSource(path, info, bands)
+    return RasterSource(opening, info, bands)
 
 
 def _beside(path: AnyPath, dataset: Any, georef: Any) -> list[str]:
