@@ -118,7 +118,7 @@ def _side_files(outputs: Outputs, report: Report) -> list[Check]:
 def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
-        extent = tuple(report["plan"]["extent"])
+        extent = tuple(report.get("extent", report["plan"]["extent"]))
         changed = geometry_changes(path, georef_from_json(report["geometry"]), extent)
         counts = count_labels(path)
     except (SegbatchError, OSError) as error:

@@ -162,6 +162,13 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+def known_empty(source: Source, box: Box) -> bool:
+    """True where the index of the files says, without a read, that no voxel of the box has a valid channel; False says
+    nothing. Sources that have such an index have a method of this name."""
+    known = getattr(source, "known_empty", None)
+    return known is not None and bool(known(box))
+
+
 def require_inside(info: SourceInfo, box: Box) -> None:
     """``ValueError`` unless ``box`` is not empty and lies inside the extent."""
     inside = len(box.start) == len(info.extent) and Box.whole(info.extent).contains(box)

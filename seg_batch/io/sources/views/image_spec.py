@@ -12,6 +12,7 @@ from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.image_options.grid import AS_STORED, GridOptions
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -20,7 +21,7 @@ from seg_batch.io.sources.protocol import (
     Source,
     SourceInfo,
 )
-from seg_batch.io.sources.views.before_grid.crop import Crop
+from seg_batch.io.sources.views.before_grid.crop import Crop, Cropped
 from seg_batch.io.sources.views.channels.alpha import reading_beside, settled_reading
 from seg_batch.io.sources.views.channels.by_file import require_different
 from seg_batch.io.sources.views.channels.by_name import REMEDY, channels_called, with_channels
@@ -38,7 +39,8 @@ class ImageSpec:
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
     the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several, in
     the files ``series_files``, see ``open_source``. ``mosaic``: the files are the pieces of one scene, not its channels; ``scene``: how
-    they are read; of a mosaic ``staged`` is the file of its index, which names the pieces, and ``alpha`` one for all."""
+    they are read; of a mosaic ``staged`` is the file of its index, which names the pieces, and ``alpha`` one for all. ``window``:
+    the part of it that is meant, in pixels of the files; None: all."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -54,6 +56,7 @@ class ImageSpec:
     series_files: tuple[str, ...] = ()
     mosaic: bool = False
     scene: SceneOptions = AS_FILES
+    window: Box | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -68,6 +71,8 @@ class ImageSpec:
             image = self._chosen(image) if self.bands else image
             opened.callback(image.close)
             image = rescaled(image, self.scale, self.offset)
+            if self.window is not None:
+                image = Cropped(image, self.window)
             opened.pop_all()
         return image
 

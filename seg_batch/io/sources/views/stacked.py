@@ -16,7 +16,13 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
 from seg_batch.io.sources.naming.stack_names import channel_names
-from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import (
+    AlphaBands,
+    Source,
+    SourceInfo,
+    known_empty,
+    require_inside,
+)
 from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.same_grid import stack_differences
 
@@ -67,6 +73,9 @@ class Stacked:
             self._sources[k].close()
         parts = [selected(self._sources[k], own) for k, own in runs]
         return Stacked(parts, self.info.of_channels(indices, line))
+
+    def known_empty(self, box: Box) -> bool:
+        return all(known_empty(source, box) for source in self._sources)
 
     def close(self) -> None:
         for source in self._sources:
