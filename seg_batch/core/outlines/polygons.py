@@ -35,6 +35,7 @@ class Work(NamedTuple):
     ends: np.ndarray
     used: np.ndarray
     begins: np.ndarray
+    order: np.ndarray
     x: np.ndarray
     y: np.ndarray
     place: np.ndarray
@@ -66,6 +67,7 @@ def work_for(halves: int, corners: int) -> Work:
         ends=np.zeros(halves, np.int64),
         used=np.zeros(halves, np.uint8),
         begins=np.zeros(halves + 1, np.int64),
+        order=np.zeros(halves, np.int64),
         x=np.zeros(corners, np.int32),
         y=np.zeros(corners, np.int32),
         place=np.zeros(2 * corners, np.float64),
@@ -127,7 +129,7 @@ def _settle_all(counts, points, arcs, objects, cells, o, work, metric, tolerance
     while half >= 0:
         if not arcs[half >> 1, SETTLED]:
             settle(counts, points, arcs, cells, half >> 1, work, metric, tolerance)
-        half = arcs[(half) >> 1, NEXT + ((half) & 1)]
+        half = arcs[half >> 1, NEXT + (half & 1)]
 
 
 @kernel
@@ -146,7 +148,7 @@ def _note(objects, o, out, end):
 def _forget(counts, points, arcs, objects, cells, o):
     half = objects[o, HEAD]
     while half >= 0:
-        following = arcs[(half) >> 1, NEXT + ((half) & 1)]
+        following = arcs[half >> 1, NEXT + (half & 1)]
         release(counts, points, arcs, cells, half >> 1)
         half = following
     free_object(counts, objects, o)
@@ -159,31 +161,34 @@ def _size(work, rings):
 
 @kernel
 def _wkb(work, rings, out, affine):
+    xs, ys, place, begins = work.x, work.y, work.place, work.begins
     outer = 0
-    while twice_area(work, outer) < 0:
+    while twice_area(xs, ys, begins[outer], begins[outer + 1]) < 0:
         outer += 1
     out[0] = 1
     _put(out, 1, 3)
     _put(out, 5, rings)
-    at = _ring(work, outer, out, 9, affine)
+    at = _ring(xs, ys, begins[outer], begins[outer + 1], place, out, 9, affine)
     for ring in range(rings):
         if ring != outer:
-            at = _ring(work, ring, out, at, affine)
+            at = _ring(xs, ys, begins[ring], begins[ring + 1], place, out, at, affine)
 
 
 @kernel
-def _ring(work, ring, out, at, affine):
+def _ring(xs, ys, begin, end, place, out, at, affine):
     """The outer ring goes against the clock on a map that shows north up, holes with it."""
-    begin, end = work.begins[ring], work.begins[ring + 1]
     n = end - begin
     _put(out, at, n)
-    mirrored = affine[0] * affine[4] - affine[1] * affine[3] > 0
+    a, b, c, d, e, f = affine[0], affine[1], affine[2], affine[3], affine[4], affine[5]
+    mirrored = a * e - b * d > 0
     for i in range(n):
         j = end - 1 - i if mirrored else begin + i
-        x, y = float(work.x[j]), float(work.y[j])
-        work.place[2 * i] = affine[0] * x + affine[1] * y + affine[2]
-        work.place[2 * i + 1] = affine[3] * x + affine[4] * y + affine[5]
-    out[at + 4 : at + 4 + 16 * n] = work.place[: 2 * n].view(np.uint8)
+        x, y = float(xs[j]), float(ys[j])
+        place[2 * i] = a * x + b * y + c
+        place[2 * i + 1] = d * x + e * y + f
+    coded = place[: 2 * n].view(np.uint8)
+    for i in range(16 * n):
+        out[at + 4 + i] = coded[i]
     return at + 4 + 16 * n
 
 

@@ -152,7 +152,7 @@ def united(counts, objects, arcs, gone, a, b):
         if objects[a, HEAD] < 0:
             objects[a, HEAD] = objects[b, HEAD]
         else:
-            arcs[(objects[a, TAIL]) >> 1, NEXT + ((objects[a, TAIL]) & 1)] = objects[b, HEAD]
+            arcs[objects[a, TAIL] >> 1, NEXT + (objects[a, TAIL] & 1)] = objects[b, HEAD]
         objects[a, TAIL] = objects[b, TAIL]
     gone[counts[GONE]] = b
     counts[GONE] += 1
@@ -162,11 +162,11 @@ def united(counts, objects, arcs, gone, a, b):
 @kernel
 def add_half(objects, arcs, o, half):
     """Add a half arc to a root."""
-    arcs[(half) >> 1, NEXT + ((half) & 1)] = -1
+    arcs[half >> 1, NEXT + (half & 1)] = -1
     if objects[o, HEAD] < 0:
         objects[o, HEAD] = half
     else:
-        arcs[(objects[o, TAIL]) >> 1, NEXT + ((objects[o, TAIL]) & 1)] = half
+        arcs[objects[o, TAIL] >> 1, NEXT + (objects[o, TAIL] & 1)] = half
     objects[o, TAIL] = half
 
 
