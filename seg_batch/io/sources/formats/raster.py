@@ -1,4 +1,4 @@
-"""GeoTIFF, COG, BigTIFF, PNG and JPEG, through rasterio with the driver pinned.
+"""GeoTIFF, COG, BigTIFF, PNG, JPEG and JPEG 2000, through rasterio with the driver pinned.
 
 What is valid: ``raster_validity``. Values stay as stored; scale and offset are kept beside them.
 """
@@ -10,8 +10,8 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,19 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import visible
+from seg_batch.io.remote.as_path import (
+    AnyPath,
+    RemotePath,
+    close_dataset,
+    open_dataset,
+    telling_faults,
+)
+from seg_batch.io.remote.cached import PAGES_BYTES, TILES_BYTES
+from seg_batch.io.remote.tiff_ranges import ranges_of
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.formats.raster_georef import (
     contradictions,
@@ -50,9 +60,11 @@ from seg_batch.io.sources.valid_mask import valid_mask
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
 GDAL_CACHE_BYTES = 64 << 20
-RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
+# format -> driver
+RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG", "jp2": "JP2OpenJPEG"}
 _MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
+_NO_VERSION = "its host names no version of it (ETag or time), so a change of it meanwhile goes unseen, unless in size"
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -68,12 +80,32 @@ for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABL
     set_gdal_config(_option, _value)
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How GDAL opens an image. ``path``: its file; ``driver``: the only one that may; ``name``: what the driver calls an
+    image in a file of several; empty: the file. ``options``: of the driver; ``config``: of GDAL, while it opens."""
+
+    path: AnyPath
+    format: str
+    driver: str
+    name: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self) -> Any:
+        if isinstance(self.path, RemotePath):
+            return open_dataset(self.path, self.driver, **dict(self.options))
+        name = self.name or self.path.absolute()
+        with rasterio.Env(**dict(self.config)) if self.config else contextlib.nullcontext():
+            return rasterio.open(name, driver=self.driver, sharing=False, **dict(self.options))
+
+
 class RasterSource:
-    """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
+    """One raster; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
     the file stores nothing."""
 
-    def __init__(self, path: Path, info: SourceInfo, bands: Bands) -> None:
-        self.info, self._path, self._bands = info, path, bands
+    def __init__(self, opening: Opening, info: SourceInfo, bands: Bands) -> None:
+        self.info, self.opening, self.bands = info, opening, bands
         self._idle: list[Any] = []
         # Workers end with their sources open; closed at the end of Python, rasterio prints errors.
         weakref.finalize(self, _close_all, self._idle)
@@ -93,7 +125,9 @@ class RasterSource:
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
-                if shape is None and self._bands.is_hole(dataset, box):
+                if window is not None:
+                    self._fetch(dataset, box)
+                if shape is None and self.bands.is_hole(dataset, box):
                     first = self._valid(dataset, tuple((start, start + 1) for start in box.start))
                     if first.valid is not None and not first.valid.any():
                         return first.map(
@@ -103,31 +137,38 @@ class RasterSource:
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
 
+    def _fetch(self, dataset: Any, box: Box) -> None:
+        """The tiles of a remote GeoTIFF, in parallel: GDAL would ask for one after the other."""
+        if isinstance(self.opening.path, RemotePath) and self.info.format == "geotiff":
+            most = box.size * int(self.info.facts["held_bytes"]) + self.info.facts["block_bytes"]
+            dataset.held.fetch(ranges_of(dataset, self.bands.stored_in(dataset), box, most))
+
     def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
-        values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
-        valid = valid_mask(values, self._bands.nodata, opaque)
+        values, opaque = self._again(lambda: self.bands.read(dataset, window, shape))
+        valid = valid_mask(values, self.bands.nodata, opaque)
         return Pixels(values, valid, self.info.scale, self.info.offset)
 
     def only(self, indices: Sequence[int], line: str = "") -> RasterSource | None:
         """A source that reads these bands only; this one is closed. None where all must be read."""
-        if (bands := self._bands.only(indices)) is None:
+        if (bands := self.bands.only(indices)) is None:
             return None
         self.close()
-        return RasterSource(self._path, self.info.of_channels(indices, line), bands)
+        return RasterSource(self.opening, self.info.of_channels(indices, line), bands)
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
         """A dataset handle for this thread alone; there are as many as readers."""
         with self._lock:
             if self._closed:
-                raise ValueError(f"{self._path}: read after close")
+                raise ValueError(f"{self.info.path}: read after close")
             dataset = self._idle.pop() if self._idle else None
-        dataset = dataset or _open(self._path, self.info.format)
+        dataset = dataset or self.opening()
         try:
-            yield dataset
+            with telling_faults(dataset):
+                yield dataset
         except BaseException:
             # Read by several threads, a tile that can't be decoded stays in the handle's cache as if it were read.
-            dataset.close()
+            close_dataset(dataset)
             raise
         with self._lock:
             self._idle.append(dataset)
@@ -143,35 +184,53 @@ class RasterSource:
 def _close_all(datasets: list[Any]) -> None:
     with contextlib.suppress(IndexError):  # another thread may have taken the last one
         while True:
-            datasets.pop().close()
+            close_dataset(datasets.pop())
 
 
-def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSource:
+def open_raster(path: AnyPath, name: str, alpha: AlphaOption = "auto") -> RasterSource:
     """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line.
 
     ``alpha``: how bands marked as alpha are read; ``auto``: as the file says, and as data where it does not.
     """
     checks.check_directory(path, name)
+    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
+    opening = Opening(path, name, RASTERS[name], options=tuple(options.items()))
+    with opened(opening) as dataset:
+        return described(opening, dataset, alpha)
+
+
+@contextlib.contextmanager
+def opened(opening: Opening) -> Iterator[Any]:
+    """The dataset; whatever GDAL raises meanwhile as ``InputError`` in one line."""
+    path = opening.path
     try:
-        with rasterio.Env(), _open(path, name) as dataset:  # what GDAL warns of is logged
-            return _describe(path, name, dataset, alpha)
+        with rasterio.Env():  # what GDAL warns of is logged
+            dataset = opening()
+            try:
+                with telling_faults(dataset):
+                    yield dataset
+            finally:
+                close_dataset(dataset)
     except UnicodeEncodeError:
         raise InputError(
             f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
         ) from None
     except (RasterioError, CPLE_BaseError, OSError) as error:
         raise InputError(
-            f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
+            f"{path}: can't be opened as {opening.format.upper()} ({one_line(error)}); "
             "copy it again from its origin, or write it anew with the program that made it"
         ) from error
 
 
-def _open(path: Path, name: str) -> Any:
-    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
-    return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
-
-
-def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
+def described(
+    opening: Opening,
+    dataset: Any,
+    option: AlphaOption = "auto",
+    placed: Callable[[RasterGeoref], RasterGeoref] = lambda georef: georef,
+) -> RasterSource:
+    """The source of an open dataset; ``InputError`` for what can't be read whole. ``placed``: of the place that GDAL tells, the
+    one that is meant."""
+    path, name = opening.path, opening.format
     checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
     if any("complex" in dtype for dtype in dataset.dtypes):
@@ -181,7 +240,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
         )
     bands, alpha = roles(name, dataset, option)
     index = [b - 1 for b in bands.data]
-    georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    georef, structure = placed(raster_georef(dataset)), dataset.tags(ns="IMAGE_STRUCTURE")
     require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
@@ -197,12 +256,15 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=raster_identity(path, dataset.files),
+        identity=(
+            path.file.identity
+            if isinstance(path, RemotePath)
+            else raster_identity(path, dataset.files)
+        ),
         warnings=(
             *georef_warnings(georef),
-            *contradictions(path, dataset.driver, georef, dataset.shape),
+            *_beside(path, dataset, georef),
             *incomplete,
-            *checks.unread_mask(path, dataset),
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),
@@ -210,16 +272,40 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             "driver": dataset.driver,
             "block": list(dataset.block_shapes[0]),
             "block_bytes": checks.block_bytes(dataset),
+            **(
+                _remote_facts(dataset, checks.block_bytes(dataset))
+                if isinstance(path, RemotePath)
+                else {}
+            ),
             "compression": structure.get("COMPRESSION", "none"),
             **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
             "overviews": dataset.overviews(1),
-            **({"masks": masks} if (masks := checks.mask_files(path, dataset)) else {}),
+            **({"masks": masks} if (masks := _masks(path, dataset)) else {}),
         },
         alpha=alpha,
         names=raster_names(dataset, index),
         **scaling(dataset.scales, dataset.offsets, index),
     )
-    return RasterSource(path, info, bands)
+    return RasterSource(opening, info, bands)
+
+
+def _beside(path: AnyPath, dataset: Any, georef: Any) -> list[str]:
+    """Lines about files beside a raster of this machine; of a remote one none is looked for."""
+    if isinstance(path, RemotePath):
+        return [] if path.file.is_versioned else [_NO_VERSION]
+    told = contradictions(path, dataset.driver, georef, dataset.shape)
+    return [*told, *checks.unread_mask(path, dataset)]
+
+
+def _masks(path: AnyPath, dataset: Any) -> list[str]:
+    return [] if isinstance(path, RemotePath) else checks.mask_files(path, dataset)
+
+
+def _remote_facts(dataset: Any, block_bytes: int) -> dict[str, int]:
+    """What a reader holds besides: the tiles of a box as they are stored, at most as large as its pixels, and what was
+    read before."""
+    pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    return {"block_bytes": block_bytes + PAGES_BYTES + TILES_BYTES, "held_bytes": pixel}
 
 
 def scaling(

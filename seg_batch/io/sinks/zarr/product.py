@@ -1,4 +1,5 @@
-"""A Zarr product: the arrays of the store without its markers, with provenance and joined metadata.
+"""A Zarr product: the arrays of the store without its markers, with provenance, smaller copies of the map, and joined
+metadata.
 
 Chunks are hard links where the file system has them: the product then needs no space, and the store
 stays whole, so that a partial run resumes in it. A chunk is never changed in place, only replaced.
@@ -17,7 +18,8 @@ import zarr
 
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.store_folder import StoreFolder, left_behind
-from seg_batch.io.sinks.work_store import WorkStore
+from seg_batch.io.sinks.work_store import WorkStore, create_labels
+from seg_batch.io.sinks.zarr.pyramid import add_levels
 
 ATTRIBUTES = "segbatch_product"
 _METADATA = "zarr.json"
@@ -36,11 +38,10 @@ def write_zarr(
         shutil.copytree(store.chunks(labels), chunks, copy_function=_link, ignore=ignore)
     group = zarr.open_group(part, mode="r+", use_consolidated=False)
     group.attrs[ATTRIBUTES] = spec.tags
+    add_levels(group, store.spec, spec, read, create_labels)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(part)
-    for box in spec.boxes():
-        read(box)
 
 
 def _link(source: str, target: str) -> Any:
