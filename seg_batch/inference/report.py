@@ -19,6 +19,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.fit.review import review_of
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
+from seg_batch.inference.products.facts import BorderFacts, TilesFacts
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -108,11 +109,12 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]
+    mosaic: NotRequired[int]
     format: str
     channels: list[str]
     dtype: str
@@ -154,6 +156,8 @@ class Report(WorkFacts):
     product: ProductFacts
     probabilities: ProductFacts | None
     also: NotRequired[list[AlsoFacts]]
+    file_borders: NotRequired[BorderFacts]
+    tiles: NotRequired[TilesFacts]
     model: ModelFacts
     plan: dict[str, Any]
     geometry: dict[str, Any]
@@ -327,7 +331,9 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
     }
     if info.series:
         facts["series"] = info.series
-    return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
+    if info.pieces:
+        facts["mosaic"] = len(info.pieces)
+    return {**facts, "files": list(info.paths)} if info.stack or info.pieces else facts
 
 
 def _model(card: ModelCard) -> ModelFacts:

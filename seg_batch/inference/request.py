@@ -14,6 +14,7 @@ from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError
+from seg_batch.core.privacy.addresses import addressed, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.inference.bundles import (
     Model,
@@ -92,19 +93,23 @@ class Request:
 
     @property
     def files(self) -> tuple[str, ...]:
-        return (self.input,) if isinstance(self.input, str) else self.input
+        return addressed((self.input,) if isinstance(self.input, str) else self.input)
 
     def __str__(self) -> str:
-        return self.pseudonym.code if self.pseudonym else ", ".join(self.files)
+        if self.pseudonym:
+            return self.pseudonym.code
+        paths = [*map(shown, self.files)]
+        more = len(paths) - 1
+        return f"{paths[0]} and {more} more" if self.mosaic and more else ", ".join(paths)
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
-        """The input; ``staged``: the uncompressed copy of each file."""
+        """The input; ``staged``: the uncompressed copy of each file, or the index of a mosaic."""
         options = self.options
         return ImageSpec(
-            self.files,
+            () if self.mosaic and staged else self.files,
             self.volume,
             staged,
-            self.alpha or (options.alpha,) * len(self.files),
+            self.alpha or (options.alpha,) * (1 if self.mosaic else len(self.files)),
             channels_last_axis=options.channels_last_axis,
             bands=tuple(map(str, options.bands or ())),
             scale=options.scale,

@@ -16,23 +16,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.errors import BundleError, StoppedError
+from seg_batch.core.errors import StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
-from seg_batch.inference.bundles import PROBE, Model
-from seg_batch.inference.ensemble import average, without_repeats
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.on_device.rule import device_of
-from seg_batch.inference.plan import Decisions, Plan
+from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.scores import scores_of
-from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
-from seg_batch.inference.sliding_window.tta import average_views
+from seg_batch.inference.sliding_window.stitch import Stitcher
 from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, unit_of, wanted_part
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
@@ -49,7 +47,8 @@ if TYPE_CHECKING:
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
     unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
-    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``. ``area``: what is wanted of
+    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``. ``identity``:
+    of an input that each worker finds anew, and not by its path alone: it has to be this one. ``area``: what is wanted of
     a raster; None: all."""
 
     image: ImageSpec
@@ -60,6 +59,7 @@ class BlockJob:
     profile: bool = False
     limits: np.ndarray | None = None
     pseudonym: Pseudonym | None = None
+    identity: dict[str, Any] | None = None
     area: Area | None = None
 
 
@@ -74,46 +74,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-@spell("load")
-def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Predictor:
-    """The predictor of a model in this process: the mean of its members, averaged over views, for
-    patches on the grid of its output."""
-    members = [_loaded(member, settled) for member in model.all]
-    tta = model.card.tta if settled.tta == "auto" else settled.tta
-    return without_repeats(average_views(average(members), tta), model.card.finer)
-
-
-def _with_own_patches(function: Predictor) -> Predictor:
-    """A user's function may change its patches, or keep them; those of the stitcher are overwritten, or are the window."""
-    return lambda patches: function(patches.copy())
-
-
-def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
-    """One member; a bundle is loaded once per process, behind a lock."""
-    if model.function is not None:
-        return (
-            model.function
-            if model.function is PROBE.function
-            else _with_own_patches(model.function)
-        )
-    from seg_batch.nn.engines import load_predictor
-
-    loaded = load_predictor(
-        model.weights,
-        engine=settled.engine,
-        batch=settled.batch or 1,
-        precision=settled.precision,
-        sha256=model.card.weights_sha256,
-        network=model.card.network,
-    )
-    if loaded.classes != len(model.card.classes):
-        raise BundleError(
-            f"{model.weights} tells {loaded.classes} classes apart and its card names "
-            f"{len(model.card.classes)}, so no map could be made: get the bundle again"
-        )
-    return loaded
-
-
 class BlockWorker:
     """A job opened in this process."""
 
@@ -121,6 +81,8 @@ class BlockWorker:
         plan = job.plan
         self.job = job
         self.view = open_view(job.image, job.model.card)
+        if job.identity is not None:
+            require_this(self.view.file.info, job.identity)
         self.store = WorkStore.open(Path(job.store))
         self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
         self.predictor = load_predictor_of(job.model, plan)

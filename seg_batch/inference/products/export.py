@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.geometry import Block
+from seg_batch.core.privacy.addresses import folder_and_name
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.spells import spell
 from seg_batch.core.text import visible
@@ -27,8 +28,11 @@ from seg_batch.io.sinks.product import (
 )
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.rescaled import scale_by_hand
+
+_MOST_NAMED = 20  # pieces of a mosaic
 
 
 class Export:
@@ -106,7 +110,7 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
 def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     """The tags of a product: how it was made."""
     model, pseudonym = prepared.model, prepared.request.pseudonym
-    names = [pseudonym.code] if pseudonym else [Path(f.path).name for f in prepared.info.files]
+    names = [pseudonym.code] if pseudonym else _names(prepared.info)
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
         "SEGBATCH_MODEL": _together(model.names),
@@ -125,6 +129,13 @@ def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
     return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
+
+
+def _names(info: SourceInfo) -> list[str]:
+    """Of the files; of many pieces of a mosaic the first few, and how many more there are."""
+    names = [folder_and_name(path)[1] for path in info.paths]
+    more = len(names) - _MOST_NAMED
+    return [*names[:_MOST_NAMED], f"{more} more"] if info.pieces and more > 1 else names
 
 
 def _together(texts: Iterable[str]) -> str:

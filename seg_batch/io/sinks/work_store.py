@@ -42,7 +42,7 @@ from seg_batch.io.sinks.chunks import (
 )
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import ATTRIBUTES, DONE, STEP, StoreFolder
-from seg_batch.io.sinks.zarr_attributes import AXES, annotate
+from seg_batch.io.sinks.zarr.attributes import AXES, annotate
 from seg_batch.io.sources.constant import constant
 from seg_batch.io.sources.identity import changed_beside
 from seg_batch.io.sources.protocol import one_line

@@ -70,7 +70,8 @@ class SourceInfo:
     ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
-    lies on another grid than they. ``series``: the key of the one that it is, where a place holds several.
+    lies on another grid than they. ``series``: the key of the one that it is, where a place holds several. ``pieces``: the paths of
+    the pieces of a mosaic, as they were named.
     """
 
     path: str
@@ -94,6 +95,12 @@ class SourceInfo:
     rescaled: bool = False
     resampled_from: Shape = ()
     series: str = ""
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of all files that were named: those of ``files``, or the pieces of a mosaic."""
+        return self.pieces or tuple(file.path for file in self.files)
 
     @property
     def files(self) -> tuple[SourceInfo, ...]:
