@@ -21,7 +21,7 @@ class Format:
     ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
     images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``holds``: whether a folder, or an archive with these first bytes,
     holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
-    ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
+    ``names_folder``: whether a folder of this name, in small letters, is one image, where no ending tells. ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Format:
     holds: Callable[[Path], bool] = lambda path: False
     shared_endings: tuple[str, ...] = ()
     voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names_folder: Callable[[str], bool] = lambda name: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,8 @@ FORMATS: Registry[Format] = Registry(
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "sentinel2": "seg_batch.io.formats.satellites:SENTINEL_2",
+        "landsat": "seg_batch.io.formats.satellites:LANDSAT",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
@@ -140,7 +143,9 @@ def _voxels(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 def names_folder(name: str) -> bool:
     """Whether a folder of this name (in small letters) is one image."""
-    return name.endswith(_folders(tuple(FORMATS)))
+    if name.endswith(_folders(tuple(FORMATS))):
+        return True
+    return any(form.names_folder(name) for form in FORMATS.values())
 
 
 @cache

@@ -113,7 +113,11 @@ class RasterSource:
         if (bands := self._bands.only(indices)) is None:
             return None
         self.close()
-        return RasterSource(self._path, self.info.of_channels(indices, line), bands)
+        return type(self)(self._path, self.info.of_channels(indices, line), bands)
+
+    def _opened(self) -> Any:
+        """A new handle."""
+        return _open(self._path, self.info.format)
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
@@ -122,7 +126,7 @@ class RasterSource:
             if self._closed:
                 raise ValueError(f"{self._path}: read after close")
             dataset = self._idle.pop() if self._idle else None
-        dataset = dataset or _open(self._path, self.info.format)
+        dataset = dataset or self._opened()
         try:
             yield dataset
         except BaseException:
