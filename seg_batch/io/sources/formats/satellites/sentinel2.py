@@ -112,7 +112,7 @@ def _numbers(root: Path, xml: Element) -> dict[str, tuple[float, float]]:
         each.get("bandId", ""): _name(each.get("physicalBand", ""))
         for each in all_named(xml, "Spectral_Information")
     } or {str(k): name for k, name in enumerate(BANDS)}
-    level = "BOA" if any(all_named(xml, "BOA_QUANTIFICATION_VALUE")) else "RADIO"
+    level = "BOA" if text_of(xml, "BOA_QUANTIFICATION_VALUE") else "RADIO"
     quantity = "BOA_QUANTIFICATION_VALUE" if level == "BOA" else "QUANTIFICATION_VALUE"
     whole = _number(root, quantity, text_of(xml, quantity))
     if whole <= 0:

@@ -21,6 +21,7 @@ from seg_batch.io.sources.views.joined.lattice import (
     of_unequal_pixels,
 )
 from seg_batch.io.sources.views.joined.placed import Placed
+from seg_batch.io.sources.views.resampled import PART_BYTES
 from seg_batch.io.sources.views.stacked import Stacked, quality_of
 
 Quality = Callable[[str], Source | None]
@@ -70,6 +71,8 @@ class Joined(Stacked):
         super().__init__(parts)
         stack = tuple({info.path: info for info in infos}.values())
         facts = {**self.info.facts, "held_bytes": max(part.info.voxel_bytes for part in parts)}
+        decoded = max(int(info.facts.get("block_bytes", 0)) for info in infos)
+        facts["block_bytes"] = decoded + 2 * PART_BYTES  # one file after the other is read
         info = replace(self.info, stack=stack, chunk=lattice.chunk, facts=facts)
         self._lines = tuple(_lines(infos, lattice, parts))
         if of_unequal_pixels(infos):
@@ -121,10 +124,8 @@ def _lines(infos: Sequence[SourceInfo], lattice: SourceInfo, parts: Sequence[Sou
     moved, partly = dict[str, list[str]](), list[str]()
     for info, part in zip(infos, parts, strict=True):
         if isinstance(part, Placed):
-            several = len(info.channels) > 1
-            names = info.channels if several else [_file(info)]
-            moved.setdefault(_size(info), []).extend(names)
-            partly += [] if part.covers else [_file(info)]
+            moved.setdefault(_size(info), []).extend(_names(info))
+            partly += [] if part.covers else _names(info)
     lines = [
         f"{_listed(names)}, of pixels of {size}, come to the grid of {_size(lattice)}"
         for size, names in moved.items()
@@ -138,8 +139,10 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
 
 
-def _file(info: SourceInfo) -> str:
-    return info.path.rsplit("/", 1)[-1]
+def _names(info: SourceInfo) -> Sequence[str]:
+    """What the channels of a file are called; that of one without a name, as the file is."""
+    unnamed = info.channels == ("band1",)
+    return [info.path.rsplit("/", 1)[-1]] if unnamed else info.channels
 
 
 def _size(info: SourceInfo) -> str:

@@ -11,7 +11,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.resample.placed import PlacedResampler
 from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
 from seg_batch.io.sources.views.joined.lattice import OneGrid, placings_on
-from seg_batch.io.sources.views.resampled import PART_BYTES, in_parts
+from seg_batch.io.sources.views.resampled import in_parts
 
 _LOST = ("overviews", "block", "layout", "tile_bytes")  # facts of pixels as they are stored
 
@@ -63,12 +63,11 @@ class Placed:
 def _on_lattice(info: SourceInfo, lattice: SourceInfo) -> SourceInfo:
     """What is known of a file, on another grid."""
     facts = {key: value for key, value in info.facts.items() if key not in _LOST}
-    block_bytes = int(info.facts.get("block_bytes", 0)) + 2 * PART_BYTES
     return replace(
         info,
         extent=lattice.extent,
         chunk=lattice.chunk,
         dtype="float32",
         georef=lattice.georef,
-        facts={**facts, "block_bytes": block_bytes},
+        facts=facts,
     )
