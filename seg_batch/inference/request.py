@@ -48,6 +48,7 @@ from seg_batch.io.sources.views.before_grid.crop import Crop
 from seg_batch.io.sources.views.channels.alpha import require_settled
 from seg_batch.io.sources.views.channels.by_name import with_channels
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import FINEST, OneGrid
 from seg_batch.io.sources.views.open_view import View
 from seg_batch.io.vectors.area import Area
 from seg_batch.io.vectors.area_reading import area_of
@@ -66,7 +67,8 @@ class Request:
     is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
-    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each."""
+    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each.
+    ``one_grid``: on which grid files with unequal pixels meet, once a model settles it."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -90,6 +92,7 @@ class Request:
     verdict: Verdict | None = None
     crop: Crop = "find"
     pseudonym: Pseudonym | None = None
+    one_grid: OneGrid = FINEST
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -120,6 +123,7 @@ class Request:
             series_files=self.series_files,
             mosaic=self.mosaic,
             scene=options.scene,
+            one_grid=self.one_grid,
         )
 
 
@@ -168,7 +172,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
         model, verdict = resolve_model(request.model, file, request.options.grid)
-        settled = _alpha_settled(request, model, file)
+        settled = _grid_settled(_alpha_settled(request, model, file), model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
             require_fit(model, file.info)
@@ -237,6 +241,13 @@ def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     image = request.image()
     settled = image.settled(file, len(model.card.channels))
     return request if settled == image else replace(request, alpha=settled.alpha)
+
+
+def _grid_settled(request: Request, model: Model, file: Source) -> Request:
+    """The request with the grid on which files with unequal pixels meet for the model."""
+    if "stack_grid" not in file.info.composed:
+        return request
+    return replace(request, one_grid=OneGrid.of(file.info, model.card, request.options.grid))
 
 
 def _channels_settled(request: Request, info: SourceInfo) -> Request:

@@ -77,9 +77,19 @@ class Stacked:
     def known_empty(self, box: Box) -> bool:
         return all(known_empty(source, box) for source in self._sources)
 
+    def quality(self, name: str) -> Source | None:
+        """The band of quality of this name, if any of the files has it beside its channels."""
+        return quality_of(self._sources, name)
+
     def close(self) -> None:
         for source in self._sources:
             source.close()
+
+
+def quality_of(sources: Sequence[Source], name: str) -> Source | None:
+    """The band of quality of this name that one of the sources has beside its channels."""
+    lookups: list[Any] = [getattr(source, "quality", None) for source in sources]
+    return next(filter(None, (look(name) for look in lookups if look is not None)), None)
 
 
 def _numbers(
@@ -120,6 +130,7 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         alpha=_alpha(_alphas(infos), names),
         stack=each,
         names=_named(infos, names),
+        composed=next((i.composed for i in infos if i.composed), {}),
         scale=_numbers([(len(i.channels), i.scale) for i in infos], 1.0),
         offset=_numbers([(len(i.channels), i.offset) for i in infos], 0.0),
     )
