@@ -20,7 +20,7 @@ from seg_batch.io.sources import open_source
 from tests.support.io.stores import CLASSES, PLACED
 
 GDAL = {
-    "auto": {"COMPRESS": "DEFLATE", "LEVEL": 1},
+    "auto": {"COMPRESS": "DEFLATE"},
     "deflate": {"COMPRESS": "DEFLATE"},
     "zstd": {"COMPRESS": "ZSTD"},
     "lzw": {"COMPRESS": "LZW"},

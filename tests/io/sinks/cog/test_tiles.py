@@ -60,7 +60,7 @@ def by_gdal(folder: Path, spec: ProductSpec, pixels: np.ndarray) -> bytes:
                 break
             level, pixels = level.halved(), smaller(pixels)
             path = path.with_name(path.name + ".ovr")
-        options = {"BLOCKSIZE": 512, "COMPRESS": "DEFLATE", "LEVEL": 1, "BIGTIFF": "IF_SAFER"}
+        options = {"BLOCKSIZE": 512, "COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER"}
         rasterio.shutil.copy(plain, folder / "cog.tif", driver="COG", **options)
     return (folder / "cog.tif").read_bytes()
 
