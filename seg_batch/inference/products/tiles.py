@@ -64,7 +64,9 @@ def check_tiles(prepared: Prepared[Decisions]) -> None:
     folder = Path(request.tiles_out).absolute()
     taken = dict[Path, str]()
     for path in info.paths:
-        if (before := taken.setdefault(_tile(folder, path, prepared), path)) is not path:
+        tile = _tile(folder, path, prepared)
+        before, taken[tile] = taken.get(tile), path
+        if before is not None:
             raise OutputError(
                 f"{path} and {before} would have one map in {folder}, for they have one name: rename one, or leave out "
                 "--tiles-out"

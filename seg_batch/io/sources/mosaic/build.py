@@ -239,6 +239,8 @@ def _require_different(paths: Sequence[str]) -> None:
     seen = dict[str, str]()
     for path in paths:
         real = os.path.realpath(path)
-        if (before := seen.setdefault(real, path)) is not path:
+        before = seen.get(real)
+        seen[real] = path
+        if before is not None:
             named = "is named twice" if before == path else f"and {before} are one file"
             raise InputError(f"{path} {named}: name each piece of the mosaic once")
