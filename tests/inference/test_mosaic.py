@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from seg_batch.core.run_files import TILES
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.verify import verify_product
+from tests.inference.test_resume import killed_after
 from tests.support.files import address_raster, write_raster
 from tests.support.io.mosaics import COLUMNS, HOLE, PLACE, ROWS, cut, with_hole
 
@@ -230,3 +233,19 @@ def test_workers_give_the_same_bytes(tmp_path: Path, run: Any) -> None:
         )
         assert ran.status == 0, ran.err
     assert np.array_equal(mapped(tmp_path / "one/o.tif"), mapped(tmp_path / "two/o.tif"))
+
+
+@pytest.mark.full
+def test_a_killed_run_goes_on(tmp_path: Path, run: Any) -> None:
+    """From the blocks that are done, to the bytes of a run that was not killed."""
+    paths, out = pieces_of(tmp_path / "in"), tmp_path / "out.tif"
+    arguments = ["predict", "--mosaic", *paths, "--model", "probe", "--block", "128,128", "--json"]
+    start = [sys.executable, "-m", "seg_batch", *arguments, "-o", str(out)]
+    assert killed_after(2, start, out, signal.SIGKILL) == -9
+    again = run(*arguments, "-o", out, "--tiles-out", tmp_path / "tiles")
+    assert again.status == 0, again.err
+    assert again.json["blocks"]["resumed"] >= 2
+    assert run(*arguments, "-o", tmp_path / "clean.tif").status == 0
+    assert np.array_equal(mapped(out), mapped(tmp_path / "clean.tif"))
+    assert len([*(tmp_path / "tiles").glob("*.tif")]) == 19
+    assert not list(tmp_path.glob("out.tif.*.*"))
