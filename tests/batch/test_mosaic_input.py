@@ -25,11 +25,11 @@ from tests.support.io.mosaics import PLACE
 SIDE, COUNT = 16, 20
 
 
-def tiles(folder: Path) -> np.ndarray:
-    """400 pieces; the scene that they are cut from."""
+def tiles(folder: Path, count: int = COUNT) -> np.ndarray:
+    """Pieces, in rows of ``count``; the scene that they are cut from."""
     folder.mkdir()
-    scene = address_raster((SIDE * COUNT, SIDE * COUNT), 1, "uint8")
-    for i, j in np.ndindex(COUNT, COUNT):
+    scene = address_raster((SIDE * count, SIDE * count), 1, "uint8")
+    for i, j in np.ndindex(count, count):
         row, column = i * SIDE, j * SIDE
         part = scene[:, row : row + SIDE, column : column + SIDE]
         place = PLACE @ Affine.translation(column, row)
@@ -40,8 +40,10 @@ def tiles(folder: Path) -> np.ndarray:
 @pytest.mark.full
 def test_a_run_of_400_tiles_is_one_input(night: Callable[..., Workflow], tmp_path: Path) -> None:
     scene, out = tiles(tmp_path / "in"), tmp_path / "out"
-    outputs = {"folder": str(out), "tiles": str(tmp_path / "labels")}
-    workflow = night(inputs={"mosaic": f"{tmp_path}/in/*.tif"}, outputs=outputs)
+    workflow = night(
+        inputs={"mosaic": f"{tmp_path}/in/*.tif"},
+        outputs={"folder": str(out), "pictures": False},
+    )
     (key,) = plan_run(workflow)["inputs"]
     assert key == f"{tmp_path}/in/*.tif#mosaic"
     assert run_unattended(workflow, Callback(), print, write)["status"] == 0
@@ -49,10 +51,22 @@ def test_a_run_of_400_tiles_is_one_input(night: Callable[..., Workflow], tmp_pat
     assert [row["input"] for row in facts["inputs"]] == [key]
     with rasterio.open(out / "land_labels.tif") as file:
         assert np.array_equal(file.read(1), scene % 8)
-    assert len([*(tmp_path / "labels").glob("*.tif")]) == COUNT**2
     journal = (Path(workflow.run_folder) / "journal.jsonl").read_text()
     assert len(journal) < 100_000
-    assert run_unattended(workflow, Callback(), print, write)["status"] == 0
+
+
+@pytest.mark.full
+def test_a_run_writes_a_map_of_each_piece(night: Callable[..., Workflow], tmp_path: Path) -> None:
+    """Beside the pieces, where the next run passes them over."""
+    tiles(tmp_path / "in", 3)
+    outputs = {"folder": str(tmp_path / "out"), "tiles": str(tmp_path / "in")}
+    workflow = night(inputs={"mosaic": f"{tmp_path}/in/*.tif"}, outputs=outputs)
+    for _ in range(2):
+        assert run_unattended(workflow, Callback(), print, write)["status"] == 0
+        assert len([*(tmp_path / "in").glob("*_labels.tif")]) == 9
+        assert workflow.inputs is not None
+        (spec,) = expand_inputs(workflow.inputs)
+        assert len(spec.files) == 9
 
 
 def test_pieces_of_folders_patterns_and_files(tmp_path: Path) -> None:

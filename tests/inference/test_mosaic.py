@@ -24,6 +24,8 @@ from tests.inference.test_resume import killed_after
 from tests.support.files import address_raster, write_raster
 from tests.support.io.mosaics import COLUMNS, HOLE, PLACE, ROWS, cut, with_hole
 
+pytestmark = pytest.mark.full  # whole commands
+
 CARD = ModelCard(
     name="around",
     kind="raster",
@@ -37,8 +39,8 @@ CARD = ModelCard(
 
 
 def around(patches: np.ndarray) -> np.ndarray:
-    """The class is that of a sum over 9 x 9 pixels, and of the place within the patch."""
-    side, sums = 4, np.zeros(patches.shape[:-1])
+    """The class is that of a sum over 5 x 5 pixels, and of the place within the patch."""
+    side, sums = 2, np.zeros(patches.shape[:-1])
     padded = np.pad(patches.sum(-1), ((0, 0), (side, side), (side, side)))
     for y in range(2 * side + 1):
         for x in range(2 * side + 1):
@@ -48,7 +50,9 @@ def around(patches: np.ndarray) -> np.ndarray:
     return (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
 
 
-SCENE = address_raster((260, 330), 2, "uint16") + 1
+TIMES = 5
+SCENE = address_raster((260 * TIMES, 330 * TIMES), 2, "uint16") + 1
+BLOCK = (1024, 1024)
 MODEL: Any = (CARD, around)
 
 
@@ -62,18 +66,21 @@ def mapped(path: Path) -> np.ndarray:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The map of the scene in one file, in which the hole is nodata."""
     folder = tmp_path_factory.mktemp("whole")
-    path = write_raster(folder / "whole.tif", with_hole(SCENE, 0), transform=PLACE, nodata=0)
-    seg_batch.predict(path, folder / "map.tif", model=MODEL, block=(128, 128))
+    path = write_raster(folder / "whole.tif", with_hole(SCENE, 0, TIMES), transform=PLACE, nodata=0)
+    seg_batch.predict(path, folder / "map.tif", model=MODEL, block=BLOCK)
     return mapped(folder / "map.tif")
 
 
 def pieces_of(folder: Path) -> list[str]:
-    return [*map(str, cut(SCENE, folder, nodata=0))]
+    return [*map(str, cut(SCENE, folder, nodata=0, times=TIMES))]
 
 
 def box_of(path: Path) -> tuple[slice, slice]:
     i, j = (int(letter) for letter in path.name.removeprefix("region_")[:2])
-    return slice(*ROWS[i : i + 2]), slice(*COLUMNS[j : j + 2])
+    rows, columns = (
+        slice(*(TIMES * n for n in ends)) for ends in (ROWS[i : i + 2], COLUMNS[j : j + 2])
+    )
+    return rows, columns
 
 
 def test_a_scene_in_pieces_is_the_whole(tmp_path: Path, whole: np.ndarray) -> None:
@@ -85,12 +92,11 @@ def test_a_scene_in_pieces_is_the_whole(tmp_path: Path, whole: np.ndarray) -> No
         model=MODEL,
         mosaic=True,
         tiles_out=str(tiles),
-        block=(128, 192),
+        block=(1024, 2048),
     )
     assert np.array_equal(mapped(tmp_path / "out.tif"), whole)
-    hole = mapped(tmp_path / "out.tif")[
-        ROWS[HOLE[0]] : ROWS[HOLE[0] + 1], COLUMNS[HOLE[1]] : COLUMNS[HOLE[1] + 1]
-    ]
+    hole = mapped(tmp_path / "out.tif")[box_of(Path("region_{}{}".format(*HOLE)))]
+    assert report["blocks"]["total"] > 1
     with rasterio.open(tmp_path / "out.tif") as file:
         assert file.transform == PLACE
         assert (hole == file.nodata).all()
@@ -179,7 +185,6 @@ def test_another_mosaic_does_not_go_on(tmp_path: Path, change: str) -> None:
         predict_one(Request(tuple(others), str(tmp_path / "o.tif"), model="probe", mosaic=True))
 
 
-@pytest.mark.full
 def test_what_contradicts_a_mosaic_is_refused(tmp_path: Path, run: Any) -> None:
     paths = pieces_of(tmp_path / "in")[:3]
     (tmp_path / "b").mkdir()
@@ -201,7 +206,6 @@ def test_what_contradicts_a_mosaic_is_refused(tmp_path: Path, run: Any) -> None:
     assert not list(tmp_path.glob("t/*"))
 
 
-@pytest.mark.full
 def test_plan_and_predict_from_the_command_line(tmp_path: Path, run: Any) -> None:
     paths = pieces_of(tmp_path / "in")
     ran = run("plan", "--mosaic", *paths, "--model", "probe", "--json")
@@ -214,12 +218,11 @@ def test_plan_and_predict_from_the_command_line(tmp_path: Path, run: Any) -> Non
     assert "file borders: x" in ran.out
 
 
-@pytest.mark.full
 def test_workers_give_the_same_bytes(tmp_path: Path, run: Any) -> None:
     paths = pieces_of(tmp_path / "in")
     for name, more in (
         ("one", ()),
-        ("two", ("--cluster", "local", "--workers", "2", "--block", "128,128")),
+        ("two", ("--cluster", "local", "--workers", "2", "--block", "1024,1024")),
     ):
         ran = run(
             "predict",
@@ -235,11 +238,19 @@ def test_workers_give_the_same_bytes(tmp_path: Path, run: Any) -> None:
     assert np.array_equal(mapped(tmp_path / "one/o.tif"), mapped(tmp_path / "two/o.tif"))
 
 
-@pytest.mark.full
 def test_a_killed_run_goes_on(tmp_path: Path, run: Any) -> None:
     """From the blocks that are done, to the bytes of a run that was not killed."""
     paths, out = pieces_of(tmp_path / "in"), tmp_path / "out.tif"
-    arguments = ["predict", "--mosaic", *paths, "--model", "probe", "--block", "128,128", "--json"]
+    arguments = [
+        "predict",
+        "--mosaic",
+        *paths,
+        "--model",
+        "probe",
+        "--block",
+        "1024,1024",
+        "--json",
+    ]
     start = [sys.executable, "-m", "seg_batch", *arguments, "-o", str(out)]
     assert killed_after(2, start, out, signal.SIGKILL) == -9
     again = run(*arguments, "-o", out, "--tiles-out", tmp_path / "tiles")

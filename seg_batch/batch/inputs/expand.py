@@ -15,7 +15,7 @@ from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
-from seg_batch.batch.inputs.mosaics import mosaic_of
+from seg_batch.batch.inputs.mosaics import maps_of_pieces, mosaic_of
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
@@ -37,6 +37,7 @@ from seg_batch.core.run_files import (
     PROBABILITIES,
     REPORT,
     STORE,
+    TILES,
     named,
     shortened,
 )
@@ -297,6 +298,7 @@ def products(folder: str) -> set[str]:
             report in names and _report(os.path.join(folder, report))
         ):
             made.add(name)
+    further |= maps_of_pieces(folder) if TILES in names else set()
     return made | further | {with_probabilities(product) for product in made}
 
 

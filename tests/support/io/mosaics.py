@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,19 @@ def cut(
     folder: Path,
     place: Affine = PLACE,
     hole: tuple[int, int] | None = HOLE,
+    times: int = 1,
     **more: Any,
 ) -> list[Path]:
-    """Uneven pieces of ``(channels, y, x)``, written as GeoTIFFs, all but the hole."""
+    """Uneven pieces of ``(channels, y, x)``, written as GeoTIFFs, all but the hole. ``times``: so many pixels for each of ``ROWS`` and
+    ``COLUMNS``."""
     folder.mkdir(exist_ok=True)
     paths = []
-    for i, (top, bottom) in enumerate(itertools.pairwise(ROWS)):
-        for j, (left, right) in enumerate(itertools.pairwise(COLUMNS)):
+    for i in range(len(ROWS) - 1):
+        for j in range(len(COLUMNS) - 1):
             if (i, j) != hole:
+                top, bottom, left, right = (
+                    times * n for n in (*ROWS[i : i + 2], *COLUMNS[j : j + 2])
+                )
                 there = place @ Affine.translation(left, top)
                 part = values[:, top:bottom, left:right]
                 paths.append(
@@ -38,11 +42,14 @@ def cut(
     return paths
 
 
-def with_hole(values: np.ndarray, fill: Any) -> np.ndarray:
+def with_hole(values: np.ndarray, fill: Any, times: int = 1) -> np.ndarray:
     """The scene with the piece that is not there filled."""
     i, j = HOLE
     values = values.copy()
-    values[:, ROWS[i] : ROWS[i + 1], COLUMNS[j] : COLUMNS[j + 1]] = fill
+    rows, columns = (
+        slice(*(times * n for n in ends)) for ends in (ROWS[i : i + 2], COLUMNS[j : j + 2])
+    )
+    values[:, rows, columns] = fill
     return values
 
 
