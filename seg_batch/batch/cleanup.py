@@ -32,6 +32,7 @@ from seg_batch.core.run_files import (
     INTERMEDIATE,
     JOURNAL,
     JUNIT,
+    MAPS,
     METRICS,
     PAGE,
     PART,
@@ -52,7 +53,10 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS)
+REPORTS = (
+    *(SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, MAPS),
+    *(AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS),
+)
 
 
 def remove_leftovers(job: BatchJob) -> None:

@@ -46,6 +46,7 @@ SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"
 JUNIT, METRICS = "report.xml", "metrics.prom"
 AREAS, VOLUMES = "areas.csv", "volumes.csv"
+MAPS = "maps.vrt"  # all maps seen as one; maps_2.vrt those of a second CRS
 AREAS_BY_CLASS, VOLUMES_BY_CLASS = "areas_by_class.csv", "volumes_by_class.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.

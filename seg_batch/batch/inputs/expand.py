@@ -21,7 +21,7 @@ from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import why_not_local
+from seg_batch.core.privacy.addresses import is_remote, shown, why_no_input
 from seg_batch.core.registry.formats import (
     names_folder,
     probabilities_ending,
@@ -118,7 +118,7 @@ def _is_left_out(spec: InputSpec, patterns: Sequence[str]) -> bool:
         return False  # its pieces were left out, one by one
     if spec.series_files:
         return all(is_excluded(f"{spec.path}/{name}", patterns) for name in spec.series_files)
-    return any(is_excluded(path, patterns) for path in spec.files)
+    return any(is_excluded(shown(path), patterns) for path in spec.files)
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
@@ -140,8 +140,10 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
 def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -> list[InputSpec]:
     """The inputs of one of ``paths``: a file or store, the images in a folder, or matches; of DICOM, the series."""
     where, volume = asked.where, asked.volume
-    if why := why_not_local(text):
-        return [InputSpec(text, where, volume=volume, error=why)]
+    if why := why_no_input(text):
+        return [InputSpec(shown(text), where, volume=volume, error=why)]
+    if is_remote(text):
+        return [InputSpec(text, where, volume=volume, series=asked.series)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):
@@ -272,7 +274,7 @@ def _is_image(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
-    if not split(name)[1]:
+    if not split(name)[1] and not (names_folder(name.lower()) and os.path.isdir(path)):
         return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False

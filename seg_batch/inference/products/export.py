@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.geometry import Block
+from seg_batch.core.privacy.addresses import folder_and_name
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.spells import spell
 from seg_batch.core.text import visible
@@ -85,7 +87,8 @@ class Export:
 
 def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
     """The specification of the map."""
-    info, plan = prepared.info, prepared.plan
+    info, plan, cut = prepared.of_product, prepared.plan, prepared.cut
+    image = prepared.request.image()
     return ProductSpec(
         extent=info.extent,
         dtype=plan.label_dtype,
@@ -95,7 +98,8 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
         tags=tags,
         like=like_of(info, format_of(prepared.outputs.product, info.kind)),
         with_probabilities=plan.probabilities,
-        image=prepared.request.image(),
+        image=image if cut is None else replace(image, window=cut.of_image),
+        window=None if cut is None else cut.box,
         card=prepared.model.card,
         seg=prepared.request.options.seg,
         compress=prepared.request.options.compress,
@@ -129,7 +133,7 @@ def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
 
 def _names(info: SourceInfo) -> list[str]:
     """Of the files; of many pieces of a mosaic the first few, and how many more there are."""
-    names = [Path(path).name for path in info.paths]
+    names = [folder_and_name(path)[1] for path in info.paths]
     more = len(names) - _MOST_NAMED
     return [*names[:_MOST_NAMED], f"{more} more"] if info.pieces and more > 1 else names
 
