@@ -33,6 +33,7 @@ from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.planning.identity import identity_of_run, segments_of
 from seg_batch.inference.planning.unseen_views import tta_warnings
+from seg_batch.inference.planning.zoned import zone_lines
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
@@ -164,6 +165,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         )
         all_of_it = not request.also_where_possible
         outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        zoned = zone_lines(request.options.further, outputs, made_of, everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
@@ -175,7 +177,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
             identity |= segments_of(request.options.seg, outputs)
         words = in_words(engine.why, why)
         plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
-        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out, *zoned)
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()
