@@ -25,7 +25,7 @@ from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
-from seg_batch.evaluation.held_out_cases import EvalSet, collect_cases, with_patch_kept
+from seg_batch.evaluation.held_out_cases import EvalSet, Learnt, collect_cases, with_patch_kept
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
 from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
@@ -129,7 +129,7 @@ def evaluate_bundle(
     options = with_patch_kept(Path(data), options)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
     held_out = collect_cases(
-        Path(data), split, chosen.card, options, tuple(ignore), learnt_ignore(chosen)
+        Path(data), split, chosen.card, options, tuple(ignore), learnt_of(chosen)
     )
     with ExitStack() as stack:
         folder = stack.enter_context(open_output(output, overwrite))
@@ -151,14 +151,15 @@ def evaluate_bundle(
     return result
 
 
-def learnt_ignore(model: bundles.Model) -> tuple[float, ...]:
-    """The label values that the recipe beside a bundle ignores; none where there is no recipe."""
+def learnt_of(model: bundles.Model) -> Learnt:
+    """By the recipe beside a bundle; what is usual where there is none."""
     if model.path is None:
-        return ()
+        return Learnt()
     try:
-        return read_recipe(model.path / "recipe.yaml").cut.ignore
+        recipe = read_recipe(model.path / "recipe.yaml")
     except SegbatchError:
-        return ()
+        return Learnt()
+    return Learnt(recipe.cut.ignore, recipe.vector_labels)
 
 
 def _require_same_grid(card: ModelCard) -> None:

@@ -13,6 +13,8 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.options import declared
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
+from seg_batch.config.recipe.hold_out import PARTS
+from seg_batch.config.recipe.vector_labels import BY_THEMSELVES, VectorLabels
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card, require_data
@@ -33,6 +35,7 @@ from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
 from seg_batch.io.sources.views.model_grid import ModelGrid, model_grid
 from seg_batch.io.sources.views.open_view import View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
+from seg_batch.io.vectors.labels import LabelRules, VectorLabelSource, is_vector
 
 SPLITS = ("test", "validation", "training", "all")
 
@@ -57,6 +60,14 @@ class EvalCase:
             return part == "training"
         box = self.box
         return box is None or not any(held.contains(box) for held in _held_out(card, self.case))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """How the training of a bundle read its labels: the values that it ignored, and how it drew vectors."""
+
+    ignore: tuple[float, ...] = ()
+    labels: VectorLabels = BY_THEMSELVES
 
 
 @dataclass(frozen=True)
@@ -98,10 +109,9 @@ def collect_cases(
     card: ModelCard,
     options: PredictOptions,
     ignore: tuple[float, ...],
-    learnt: tuple[float, ...] = (),
+    learnt: Learnt = Learnt(),
 ) -> EvalSet:
-    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: values
-    that the training of the model ignored, which a dataset was cut without.
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: see there; a dataset was cut by it.
 
     InputError when there are none, or when the data does not fit the card: headers are compared and
     labels read here, so that a case that can't be used is named before the model is loaded.
@@ -109,7 +119,9 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if not _is_dataset(data):
-        return _of_pairs(data, split, card, (*ignore, *learnt), options)
+        return _of_pairs(
+            data, split, card, replace(learnt, ignore=(*ignore, *learnt.ignore)), options
+        )
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
@@ -191,9 +203,9 @@ def _require_reach(
 
 
 def _of_pairs(
-    data: Path, split: str, card: ModelCard, ignore: tuple[float, ...], options: ModelOptions
+    data: Path, split: str, card: ModelCard, learnt: Learnt, options: ModelOptions
 ) -> EvalSet:
-    pairs = find_pairs([str(data)], options.alpha)
+    pairs, ignore = find_pairs([str(data)], options.alpha), learnt.ignore
     chosen = [(pair, box) for pair in pairs.pairs for box in _boxes_of(pair, split, card)]
     if not chosen:
         have = ", ".join(sorted({pair.split or "none" for pair in pairs.pairs}))
@@ -205,6 +217,9 @@ def _of_pairs(
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
+    said = [m.vector_labels for m in pairs.manifests.values() if m.vector_labels != BY_THEMSELVES]
+    rules = LabelRules.of(said[0] if said else learnt.labels, card.classes, ignore)
+    chosen = [(replace(pair, rules=rules), box) for pair, box in chosen]
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count, cases, lines = Counter(pair.case for pair, _ in chosen), [], list[str]()
     for pair, box in chosen:
@@ -255,7 +270,7 @@ def _usable(
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
     told = [line for line in image.file.info.warnings if line.startswith(BY_NAME)]
-    told += verdict.lines
+    told += (*verdict.lines, *(label.info.warnings if is_vector(pair.label) else ()))
     place = None if box is None else _in_file(box, pair.case, image.coarse, card)
     if place is not None and not place.size:
         told.append(f"no whole voxel of {image.info.path} lies in {box}, which was held out")
@@ -300,7 +315,7 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)
-        with open_view(pair.label, card) as label:
+        with open_view(_drawn(pair, image, card) or pair.label, card) as label:
             b = label.file.info
             if len(b.channels) != 1:
                 raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
@@ -310,6 +325,19 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
                     "voxels would be compared with others: resample the label first"
                 )
             yield image, label
+
+
+def _drawn(pair: Pair, image: View, card: ModelCard) -> VectorLabelSource | None:
+    """Labels of a vector file, of which no feature is scored that training has seen most of."""
+    if not is_vector(pair.label):
+        return None
+    held = (
+        (part, _in_file(box, pair.case, image.coarse, card))
+        for part in PARTS[1:]
+        for box in _held_out(card, pair.case, (part,))
+    )
+    rules = replace(pair.rules, held=tuple(held))
+    return VectorLabelSource(pair.label, image.file.info, rules)
 
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:

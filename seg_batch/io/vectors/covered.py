@@ -42,7 +42,8 @@ class Edges:
         a, b = a[slanted], b[slanted]
         down = a[:, 1] < b[:, 1]
         upper, lower = np.where(down[:, None], a, b), np.where(down[:, None], b, a)
-        return cls(*upper.T.copy(), *lower.T.copy(), np.where(down, 1.0, -1.0))
+        (x0, y0), (x1, y1) = upper.T.copy(), lower.T.copy()
+        return cls(x0, y0, x1, y1, np.where(down, 1.0, -1.0))
 
     def between(self, top: float, bottom: float) -> Edges:
         """Those that lie in part between two rows."""
@@ -51,6 +52,13 @@ class Edges:
 
     def _of(self, chosen: np.ndarray) -> Edges:
         return Edges(*(side[chosen] for side in (self.x0, self.y0, self.x1, self.y1, self.sign)))
+
+
+def around(bounds: np.ndarray) -> Box:
+    """The pixels that a shape with these bounds may cover."""
+    left, top, right, bottom = bounds
+    start, stop = np.floor([top, left]), np.ceil([bottom, right])
+    return Box(tuple(start.astype(int).tolist()), tuple(stop.astype(int).tolist()))
 
 
 def centres(edges: Edges, box: Box) -> np.ndarray:

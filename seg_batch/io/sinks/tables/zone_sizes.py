@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from seg_batch.io.sinks.product import Counter
 from seg_batch.io.sinks.spec import ProductSpec, Read, read_ahead
 from seg_batch.io.sinks.tables.text import write_checked
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
-from seg_batch.io.vectors.covered import Edges, centres, shares
+from seg_batch.io.vectors.covered import Edges, around, centres, shares
 from seg_batch.io.vectors.zones import ALL, Zones
 
 HEAD = ("zone", "class_id", "name", "voxels", "ha", "share")
@@ -86,7 +87,7 @@ def write_zone_sizes(part: Path, spec: ProductSpec, read: Read) -> None:
 
 
 def _rows(
-    zone: str, spec: ProductSpec, voxels: list[float], hectares: list[float | None]
+    zone: str, spec: ProductSpec, voxels: Sequence[float], hectares: list[float | None]
 ) -> list[list[Any]]:
     total = sum(voxels)
     return [
@@ -121,13 +122,6 @@ def count(spec: ProductSpec, read: Read, tally: Tally) -> None:
         if not near or which.min() == len(spec.classes):
             continue
         for z in near:
-            part = _around(bounds[z]).intersection(box)
+            part = around(bounds[z]).intersection(box)
             if part.size:
                 tally.add(z, edges[z], which[part.slices(box.start)], part)
-
-
-def _around(bounds: np.ndarray) -> Box:
-    """The pixels that a shape may cover."""
-    left, top, right, bottom = bounds
-    start, stop = (np.floor([top, left]), np.ceil([bottom, right]))
-    return Box(tuple(start.astype(int).tolist()), tuple(stop.astype(int).tolist()))
