@@ -24,6 +24,8 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
+from seg_batch.evaluation.baselines.sample import sample_of
+from seg_batch.evaluation.baselines.scores import Baselines, not_beaten
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
 from seg_batch.evaluation.held_out_cases import EvalSet, Learnt, collect_cases, with_patch_kept
 from seg_batch.evaluation.matching import Matches, match
@@ -137,16 +139,22 @@ def evaluate_bundle(
         run.callback.on(events.Stage("loading the model"))
         predictor, stats = load_predictor_of(chosen, options), BlockStats()
         scorer = RegionScorer(together(chosen.cards), predictor, options, Path(work), stats)
+        sample, names = sample_of(Path(data), held_out), chosen.card.channel_names or ()
+        plainly = Baselines.of(run.classes, sample, names)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:
             run.callback.on(events.Stage(case.name))
             with held_out.open(case) as (region, spacing):
+                plainly.add(region)
                 run.add(*scorer.score(case.name, region, spacing, case.facts, run.advance))
         result = run.result("bundle", **stats.summary(run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
+        result["baselines"] = plainly.result()
+        overall = result["scores"]["overall"]
+        beaten = not_beaten(chosen.card.name, overall, result["baselines"])
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
         told = [*tta_warnings(chosen, options.tta), *held_out.warnings]
-        result["warnings"] = told + leaks + run.warnings
+        result["warnings"] = told + leaks + beaten + run.warnings
         write_result(folder, result, run)
     return result
 
