@@ -18,7 +18,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.inputs.listing import list_inputs
+from seg_batch.batch.inputs.listing import also_of, list_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.journal.events import InputFacts
 from seg_batch.config.cluster import read_spec
@@ -172,9 +172,10 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         series_files=spec.series_files,
         overwrite=overwrite,
         pseudonym=spec.pseudonym,
-        also=workflow.outputs.also,
+        also=also_of(workflow.outputs, spec),
         also_where_possible=True,
         mosaic=spec.mosaic,
+        item=spec.item,
         tiles_out=workflow.outputs.tiles,
     )
 

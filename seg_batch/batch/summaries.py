@@ -60,6 +60,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "fit": prepared.verdict.to_json(),
         "footprint": footprint(info.georef, info.extent),
         "image": image_facts(info),
+        **({"stac": item} if (item := info.facts.get("stac")) else {}),
     }
 
 

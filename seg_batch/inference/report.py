@@ -105,11 +105,13 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``stac``: the
+    item that they are assets of. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]
+    stac: NotRequired[dict[str, Any]]
     format: str
     channels: list[str]
     dtype: str
@@ -321,6 +323,8 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
     }
     if info.series:
         facts["series"] = info.series
+    if item := info.facts.get("stac"):
+        facts["stac"] = item
     return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
 
 

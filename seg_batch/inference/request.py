@@ -35,6 +35,7 @@ from seg_batch.inference.planning.identity import identity_of_run, segments_of
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.io.sinks.product import format_of, prove_place
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.before_grid.crop import Crop
 from seg_batch.io.sources.views.channels.alpha import require_settled
@@ -56,7 +57,8 @@ class Request:
     is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
-    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each."""
+    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each.
+    ``item``: the STAC item that the files are assets of."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -75,6 +77,7 @@ class Request:
     also_where_possible: bool = False
     mosaic: bool = False
     tiles_out: str | None = None
+    item: StacItem | None = None
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
@@ -86,7 +89,9 @@ class Request:
         return (self.input,) if isinstance(self.input, str) else self.input
 
     def __str__(self) -> str:
-        return self.pseudonym.code if self.pseudonym else ", ".join(self.files)
+        if self.pseudonym:
+            return self.pseudonym.code
+        return self.item.key if self.item else ", ".join(self.files)
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
@@ -106,6 +111,7 @@ class Request:
             series_files=self.series_files,
             mosaic=self.mosaic,
             scene=options.scene,
+            item=self.item,
         )
 
 
@@ -158,7 +164,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
-        stem = request.pseudonym.code if request.pseudonym else ""
+        stem = _stem(request)
         outputs = outputs_for(
             made_of, request.output, many=request.many, also=request.also, stem=stem
         )
@@ -182,6 +188,13 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
     )
     info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict)
+
+
+def _stem(request: Request) -> str:
+    """What products are called by; empty: the names of the files."""
+    if request.pseudonym:
+        return request.pseudonym.code
+    return request.item.stem if request.item else ""
 
 
 def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:

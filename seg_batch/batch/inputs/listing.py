@@ -12,16 +12,19 @@ from pathlib import Path
 
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
+from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
+from seg_batch.core.privacy.addresses import absolute
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
-from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
+from seg_batch.core.registry.formats import FORMATS, STAC_ENDING, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.inference.deidentified.codes import require_untold
 from seg_batch.inference.outputs import also_paths
+from seg_batch.inference.request import named_model
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.image_spec import ImageSpec
@@ -46,7 +49,8 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
     left_out = list[InputSpec]()
-    for spec in expand_inputs(workflow.inputs):
+    allow = workflow.plan_options().allow
+    for spec in expand_inputs(workflow.inputs, allow, _channels(workflow)):
         if spec.left_out:
             left_out.append(spec)
         else:
@@ -58,6 +62,23 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
         listing.take(spec, index)
     lines = dict.fromkeys(map(left_out_line, left_out))
     return replace(listing.apart(), left_out=tuple(lines))
+
+
+def _channels(workflow: Workflow) -> Channels | None:
+    """The channels by which assets of STAC items are chosen: those of the model, where it is named and they are."""
+    if workflow.inputs is None or workflow.inputs.stac is None or not workflow.model:
+        return None
+    names = workflow.model
+    model = named_model(names[0] if len(names) == 1 else [*names])
+    return model.card.channels
+
+
+def also_of(outputs: OutputSettings, spec: InputSpec) -> tuple[str, ...]:
+    """The names of the further products of an input: beside each of a STAC item there is one."""
+    also = outputs.also
+    if spec.item is None or any(name.endswith(STAC_ENDING) for name in also):
+        return also
+    return (*also, STAC_ENDING)
 
 
 def left_out_line(spec: InputSpec) -> str:
@@ -119,7 +140,7 @@ class _Listed:
             if spec.output and spec.pseudonym:
                 require_untold(spec.files, spec.output)
             output = output_of(spec, index, self.outputs)
-            path, *more = map(os.path.abspath, spec.files)
+            path, *more = map(absolute, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
             hidden = spec.pseudonym
@@ -160,8 +181,8 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        stem = spec.pseudonym.code if spec.pseudonym else image_stem(spec.files)
-        also = also_paths(self.outputs.also, Path(output), stem)
+        stem = spec.stem or image_stem(spec.files)
+        also = also_paths(also_of(self.outputs, spec), Path(output), stem)
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
@@ -192,6 +213,8 @@ def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if spec.series_files:
         return "volume"
+    if spec.item is not None:
+        return "raster"
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()

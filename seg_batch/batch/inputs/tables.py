@@ -14,9 +14,11 @@ from seg_batch.config.predict_options import band_names
 from seg_batch.config.recipe.manifest import read_images
 from seg_batch.core.errors import InputError, PlanError, WorkflowError
 from seg_batch.core.files import why_not_local
+from seg_batch.core.privacy.addresses import absolute
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.naming.stack_names import image_stem
 
 STACKED = "|"  # between the files of one image
@@ -32,7 +34,8 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
+    there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``item``: the STAC item that its files
+    are assets of. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -47,6 +50,7 @@ class InputSpec:
     series_files: tuple[str, ...] = ()
     left_out: str = ""
     mosaic: bool = False
+    item: StacItem | None = None
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
 
@@ -57,14 +61,16 @@ class InputSpec:
     @property
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
-        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or
-        its code."""
+        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; that of its
+        STAC item; or its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
+        if self.item is not None:
+            return self.item.key
         if self.error is not None and not self.more and self.series is None:
             path = self.path
         else:
-            path, *more = map(os.path.abspath, self.files)
+            path, *more = map(absolute, self.files)
             folder = os.path.join(os.path.dirname(path), "")
             path = STACKED.join([path, *(each.removeprefix(folder) for each in more)])
         parts = (path, self.series, self.volume)
@@ -75,10 +81,20 @@ class InputSpec:
         """The path of a file that is called as the image is; or as its code, in a folder called as that of its folder."""
         if self.pseudonym is not None:
             return os.path.join(self.pseudonym.folder, self.pseudonym.code + split(self.path)[1])
+        if self.item is not None:
+            folder, name = (part.replace("/", "_") for part in (self.item.collection, self.item.id))
+            return os.path.join(folder or "stac", f"{name}.tif")
         if self.id is None and not self.more:
             return self.path
         name = (self.id or image_stem(self.files)) + split(self.path)[1]
         return os.path.join(os.path.dirname(self.path), name)
+
+    @property
+    def stem(self) -> str:
+        """What ``{stem}`` is in names of further products; empty: what its files' names begin with."""
+        if self.pseudonym is not None:
+            return self.pseudonym.code
+        return self.item.stem if self.item is not None else ""
 
     @property
     def identity(self) -> tuple[object, ...]:

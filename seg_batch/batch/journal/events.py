@@ -65,7 +65,7 @@ class ImageFacts(TypedDict, total=False):
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
-    longitudes and latitudes of a raster's outline; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    longitudes and latitudes of a raster's outline; ``stac``: the item that the files are assets of; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
     their range."""
 
     kind: str
@@ -88,6 +88,7 @@ class InputFacts(TypedDict, total=False):
     fit: dict[str, Any]
     footprint: list[tuple[float, float]] | None
     image: ImageFacts
+    stac: dict[str, Any]
 
 
 class ProductStamp(TypedDict):

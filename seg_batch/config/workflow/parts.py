@@ -24,6 +24,7 @@ from seg_batch.config.workflow.fields import (
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_also, check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
+from seg_batch.config.workflow.stac import StacSettings
 from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
 
@@ -57,7 +58,7 @@ def _stack_pattern(text: str) -> None:
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
     between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series.
-    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``mosaic``: files and patterns of the pieces of one scene, which is one input. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
+    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``mosaic``: files and patterns of the pieces of one scene, which is one input. ``stac``: items of a STAC catalogue, an input each. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
     a DICOM folder, by its number, its UID, or a part of that."""
@@ -69,6 +70,7 @@ class InputSettings(CheckedValue):
     ] = ()
     cases: tuple[InputCase, ...] = ()
     mosaic: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
+    stac: StacSettings | None = None
     manifest: PathText | None = None
     list: PathText | None = None
     exclude: Words = ()
@@ -88,6 +90,7 @@ class InputSettings(CheckedValue):
             self.stack,
             self.cases,
             self.mosaic,
+            self.stac,
             self.manifest,
             self.list,
         )

@@ -57,6 +57,7 @@ CAME_LATER: dict[str, Any] = {
     "also": [],
     "seg": "labelmap",
     "mosaic": [],
+    "stac": None,
     "tiles": None,
     "order": "first",
     "align": None,

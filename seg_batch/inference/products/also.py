@@ -35,7 +35,7 @@ from seg_batch.io.sinks.product import (
 )
 from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace
-from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sinks.spec import MainProduct, ProductSpec, Read
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import Source
@@ -99,7 +99,9 @@ def _made(
     path: Path, form: str, spec: ProductSpec, source: Source, outputs: Outputs, report: Report
 ) -> Report:
     """Write one of ``source``; the report with its row, as it is on disk."""
-    spec, read = replace(spec, chunk=source.info.chunk), _reader(source, spec)
+    facts = report["product"]
+    main = MainProduct(outputs.product, facts["bytes"], facts["sha256"])
+    spec, read = replace(spec, chunk=source.info.chunk, main=main), _reader(source, spec)
     with atomic_replace(path) as part:
         PRODUCTS[form].write(part, None, spec, read, read, "")
         product = Product(path, size(part), digest(part), {}, side_digests(part))

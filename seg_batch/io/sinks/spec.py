@@ -53,6 +53,15 @@ class StoreSpec:
 
 
 @dataclass(frozen=True)
+class MainProduct:
+    """The finished map that a further product is made of."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
     ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
@@ -61,7 +70,7 @@ class ProductSpec:
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
     ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
     segments are stored, for products that have segments; ``compress``: how a GeoTIFF is compressed; ``further``: how further
-    products are made."""
+    products are made; ``main``: the map that this further product is made of."""
 
     extent: Shape
     dtype: str
@@ -79,6 +88,7 @@ class ProductSpec:
     seg: Literal["labelmap", "binary"] = "labelmap"
     compress: str = "auto"
     further: FurtherOptions = PLAIN
+    main: MainProduct | None = None
 
     @property
     def background(self) -> int | None:

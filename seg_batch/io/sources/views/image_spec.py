@@ -12,10 +12,12 @@ from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.image_options.grid import AS_STORED, GridOptions
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, SeveralVolumesError, Source
 from seg_batch.io.sources.views.before_grid.crop import Crop
 from seg_batch.io.sources.views.channels.alpha import reading_beside, settled_reading
 from seg_batch.io.sources.views.channels.by_file import require_different
+from seg_batch.io.sources.views.channels.by_item import as_item_says
 from seg_batch.io.sources.views.channels.by_name import REMEDY, channels_called, with_channels
 from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
@@ -31,7 +33,7 @@ class ImageSpec:
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
     the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several, in
     the files ``series_files``, see ``open_source``. ``mosaic``: the files are the pieces of one scene, not its channels; ``scene``: how
-    they are read."""
+    they are read. ``item``: the STAC item that the files are assets of."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -47,6 +49,7 @@ class ImageSpec:
     series_files: tuple[str, ...] = ()
     mosaic: bool = False
     scene: SceneOptions = AS_FILES
+    item: StacItem | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -81,8 +84,10 @@ class ImageSpec:
         staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
-                opened.enter_context(closing(source))
-                for path, copy, option in zip(self.paths, staged, self._options, strict=True)
+                self._with_item(opened.enter_context(closing(source)), n)
+                for n, (path, copy, option) in enumerate(
+                    zip(self.paths, staged, self._options, strict=True)
+                )
                 for source in self._sources(path, copy, option)
             ]
             image = files[0] if len(files) == 1 else Stacked(files)
@@ -100,6 +105,9 @@ class ImageSpec:
                 raise
             for volume in range(error.count):
                 yield opened(volume=volume)
+
+    def _with_item(self, source: Source, index: int) -> Source:
+        return source if self.item is None else as_item_says(source, self.item, index)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
