@@ -39,9 +39,7 @@ def _bbox(value: object) -> object:
     return value
 
 
-Place = Annotated[
-    Annotated[str, Field(min_length=1), AfterValidator(str)], BeforeValidator(_place)
-]
+Place = Annotated[Annotated[str, Field(min_length=1), AfterValidator(str)], BeforeValidator(_place)]
 
 
 class StacSettings(CheckedValue):

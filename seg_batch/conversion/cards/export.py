@@ -27,7 +27,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import nearest
 
 ALL, NONE = "all", "none"
-ITEM = "stac_mlm.json"
+ITEM = MODEL_ITEM
 
 
 @dataclass(frozen=True)

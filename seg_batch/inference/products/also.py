@@ -20,6 +20,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.spells import spell
+from seg_batch.inference.bundles import described
 from seg_batch.inference.outputs import Outputs, also_row, is_current, read_report, write_report
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.products.export import label_spec, provenance
@@ -91,16 +92,22 @@ def _make(prepared: Prepared[Plan], missing: list[Path], report: Report) -> list
         form = also_format_of(path, prepared.info.kind)
         spec = replace(label_spec(prepared, tags), like=like_of(prepared.info, form))
         with closing(open_source(outputs.product)) as source:
-            kept = _made(path, form, spec, source, outputs, kept)
+            kept = _made(path, form, spec, source, outputs, kept, described(prepared.model))
     return kept["also"]
 
 
 def _made(
-    path: Path, form: str, spec: ProductSpec, source: Source, outputs: Outputs, report: Report
+    path: Path,
+    form: str,
+    spec: ProductSpec,
+    source: Source,
+    outputs: Outputs,
+    report: Report,
+    model: str,
 ) -> Report:
     """Write one of ``source``; the report with its row, as it is on disk."""
     facts = report["product"]
-    main = MainProduct(outputs.product, facts["bytes"], facts["sha256"])
+    main = MainProduct(outputs.product, facts["bytes"], facts["sha256"], model)
     spec, read = replace(spec, chunk=source.info.chunk, main=main), _reader(source, spec)
     with atomic_replace(path) as part:
         PRODUCTS[form].write(part, None, spec, read, read, "")

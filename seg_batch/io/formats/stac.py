@@ -9,9 +9,7 @@ from seg_batch.core.registry.formats import STAC_ENDING, ProductFormat
 from seg_batch.io.sinks.spec import ProductSpec, Read
 
 
-def _write(
-    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
-) -> None:
+def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
     from seg_batch.io.sinks.catalogue.stac_item import write_item
 
     write_item(part, spec)

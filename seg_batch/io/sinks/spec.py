@@ -54,11 +54,13 @@ class StoreSpec:
 
 @dataclass(frozen=True)
 class MainProduct:
-    """The finished map that a further product is made of."""
+    """The finished map that a further product is made of. ``model``: where its model is described as an item of STAC; empty
+    where it is not."""
 
     path: Path
     bytes: int
     sha256: str
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def _for_channels(
     """The keys of the assets that hold the channels of a model, by name, in its order; all data where names tell nothing."""
     data = _data(assets)
     if not data:
-        raise InputError(f"no asset is a raster of data: name some with assets, of {_listed(assets)}")
+        raise InputError(
+            f"no asset is a raster of data: name some with assets, of {_listed(assets)}"
+        )
     if channels is None:
         return data
     rows = [

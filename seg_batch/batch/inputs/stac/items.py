@@ -35,7 +35,11 @@ def items_at(path: str, documents: Documents) -> Iterator[FoundItem]:
             continue
         seen.add(href)
         if len(seen) > MOST_ITEMS:
-            yield FoundItem(path, {}, f"{shown(path)}: it has more than {MOST_ITEMS} documents: name a part of it")
+            yield FoundItem(
+                path,
+                {},
+                f"{shown(path)}: it has more than {MOST_ITEMS} documents: name a part of it",
+            )
             return
         try:
             document = documents.read(href)
@@ -45,7 +49,9 @@ def items_at(path: str, documents: Documents) -> Iterator[FoundItem]:
             continue
         yield from found
         if below and depth == MOST_DEEP:
-            yield FoundItem(href, {}, f"{shown(href)}: it lies {MOST_DEEP} catalogues deep: name it itself")
+            yield FoundItem(
+                href, {}, f"{shown(href)}: it lies {MOST_DEEP} catalogues deep: name it itself"
+            )
             continue
         waiting += [(each, depth + 1) for each in reversed(below)]  # fmt: skip
 

@@ -69,4 +69,3 @@ def _searched(settings: StacSettings, documents: Documents, most: int) -> list[d
         max_items=most,
     )
     return [item for item in search.items_as_dicts() if isinstance(item, dict)]
-

@@ -35,9 +35,7 @@ def _wrapped(lon: float, edge: float) -> float:
 
 
 def _turned(ring: list[Point]) -> list[Point]:
-    area = sum(
-        a[0] * b[1] - b[0] * a[1] for a, b in zip(ring, [*ring[1:], ring[0]], strict=True)
-    )
+    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(ring, [*ring[1:], ring[0]], strict=True))
     return ring if area > 0 else ring[::-1]
 
 

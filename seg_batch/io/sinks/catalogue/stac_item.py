@@ -54,8 +54,10 @@ def write_item(part: Path, spec: ProductSpec) -> None:
 
 def _item(spec: ProductSpec) -> dict[str, Any]:
     outline = footprint(spec.georef, spec.extent)
-    assert outline is not None and isinstance(spec.georef, RasterGeoref) and spec.main is not None
-    assert spec.image is not None and spec.card is not None
+    assert outline is not None
+    assert isinstance(spec.georef, RasterGeoref)
+    assert spec.main is not None
+    assert spec.image is not None
     of = spec.image.item
     with closing(spec.image.open()) as image:
         info = image.info
@@ -128,7 +130,7 @@ def _processing(spec: ProductSpec) -> dict[str, Any]:
 
 
 def _links(of: StacItem | None, spec: ProductSpec) -> list[dict[str, Any]]:
-    assert spec.main is not None and spec.card is not None
+    assert spec.main is not None
     rows = [
         {
             "rel": "via",
@@ -140,17 +142,9 @@ def _links(of: StacItem | None, spec: ProductSpec) -> list[dict[str, Any]]:
     if of is not None and of.href:
         href = of.href if "://" in of.href else Path(os.path.abspath(of.href)).as_uri()
         rows.append({"rel": "derived_from", "href": href, "type": "application/geo+json"})
-    if model := _model_item(spec):
-        rows.append({"rel": "mlm:model", "href": model, "type": "application/geo+json"})
+    if spec.main.model:
+        rows.append({"rel": "mlm:model", "href": spec.main.model, "type": "application/geo+json"})
     return rows
-
-
-def _model_item(spec: ProductSpec) -> str:
-    """Where the card of the model is as an item of the Machine Learning Model extension, if its origin names one."""
-    assert spec.card is not None
-    origin = spec.card.origin
-    values = [str(value) for value in (origin.model_dump().values() if origin else ())]
-    return next((v for v in values if re.fullmatch(r"https://\S+\.json", v)), "")
 
 
 def _asset(spec: ProductSpec) -> dict[str, Any]:
@@ -185,5 +179,3 @@ def _class(known: Any) -> dict[str, Any]:
         "description": known.name,
         "color_hint": "".join(f"{part:02X}" for part in known.colour),
     }
-
-

@@ -95,8 +95,8 @@ def bands_of(
 
 def _rows(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The items of each band, keys without the prefix of their extension."""
-    lists = [asset.get(name) for name in ("bands", "eo:bands", "raster:bands")]
-    lists = [rows for rows in lists if isinstance(rows, list) and rows]
+    said = [asset.get(name) for name in ("bands", "eo:bands", "raster:bands")]
+    lists = [rows for rows in said if isinstance(rows, list) and rows]
     count = len(lists[0]) if lists else 0
     merged: list[dict[str, Any]] = [{} for _ in range(count)]
     for rows in lists:
