@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.privacy.pseudonym import Telling, hushed
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
@@ -53,6 +55,7 @@ from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import stage
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import open_view
 
 
@@ -117,8 +120,14 @@ def _predicted(
                     request.profile,
                     limits,
                     prepared.request.pseudonym,
+                    _identity_of_remote(prepared.info),
                 )
                 return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
+
+
+def _identity_of_remote(info: SourceInfo) -> dict[str, Any] | None:
+    """What workers hold against what they find, where a file lies on another machine."""
+    return info.identity if any(is_remote(file.path) for file in info.files) else None
 
 
 def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:

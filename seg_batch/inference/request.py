@@ -14,6 +14,7 @@ from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError
+from seg_batch.core.privacy.addresses import addressed, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.inference.bundles import (
     Model,
@@ -86,12 +87,12 @@ class Request:
 
     @property
     def files(self) -> tuple[str, ...]:
-        return (self.input,) if isinstance(self.input, str) else self.input
+        return addressed((self.input,) if isinstance(self.input, str) else self.input)
 
     def __str__(self) -> str:
         if self.pseudonym:
             return self.pseudonym.code
-        return self.item.key if self.item else ", ".join(self.files)
+        return self.item.key if self.item else ", ".join(map(shown, self.files))
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""

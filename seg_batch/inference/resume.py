@@ -14,6 +14,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import (
+    ChangedError,
     InputError,
     OutputError,
     RefusedError,
@@ -22,6 +23,7 @@ from seg_batch.core.errors import (
     UnreadableError,
 )
 from seg_batch.core.hardware import is_running
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
@@ -67,7 +69,8 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
-    for source in (Path(file.path).resolve() for file in prepared.info.files):
+    paths = (file.path for file in prepared.info.files if not is_remote(file.path))
+    for source in (Path(path).resolve() for path in paths):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -172,13 +175,21 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    if not all(Path(file.path).exists() for file in info.files):
+    here = (file.path for file in info.files if not is_remote(file.path))
+    if not all(Path(path).exists() for path in here):
         return
-    source = prepared.request.image().open()
+    try:
+        source = prepared.request.image().open()
+    except InputError:
+        if any(is_remote(file.path) for file in info.files):
+            return  # gone since: each answer was of the one version
+        raise
     source.close()
     if source.info.identity != info.identity:
         clean(outputs)
-        raise InputError(f"{info.path} changed while it was segmented: run the same command again")
+        raise ChangedError(
+            f"{info.path} changed while it was segmented: run the same command again"
+        )
 
 
 def clean_unused(outputs: Outputs) -> None:
@@ -233,8 +244,10 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
     begun = outputs.store.exists() or outputs.staging.exists()
     try:
         yield
-    except RefusedError:
-        if not (outputs.attempt or begun or any(StoreFolder(outputs.store).markers())):
+    except RefusedError as error:
+        if isinstance(error, ChangedError) or not (
+            outputs.attempt or begun or any(StoreFolder(outputs.store).markers())
+        ):
             clean_unused(outputs)
         raise
     finally:

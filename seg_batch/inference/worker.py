@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.errors import BundleError, StoppedError
+from seg_batch.core.errors import BundleError, ChangedError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
@@ -35,6 +35,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.tolerant_read import read_window
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import Seen, open_view
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
     unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
-    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``."""
+    ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``. ``identity``:
+    of an input that each worker finds anew, and not by its path alone: it has to be this one."""
 
     image: ImageSpec
     model: Model
@@ -57,6 +59,7 @@ class BlockJob:
     profile: bool = False
     limits: np.ndarray | None = None
     pseudonym: Pseudonym | None = None
+    identity: dict[str, Any] | None = None
 
 
 @contextmanager
@@ -110,6 +113,14 @@ def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     return loaded
 
 
+def require_this(info: SourceInfo, identity: dict[str, Any]) -> None:
+    """ChangedError unless an input is still the one of the plan."""
+    if info.identity != identity:
+        raise ChangedError(
+            f"{info.path} changed while it was segmented: run the same command again"
+        )
+
+
 class BlockWorker:
     """A job opened in this process."""
 
@@ -117,6 +128,8 @@ class BlockWorker:
         plan = job.plan
         self.job = job
         self.view = open_view(job.image, job.model.card)
+        if job.identity is not None:
+            require_this(self.view.file.info, job.identity)
         self.store = WorkStore.open(Path(job.store))
         self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
         self.predictor = load_predictor_of(job.model, plan)

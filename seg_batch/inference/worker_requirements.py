@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.core.errors import SegbatchError
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.engines import info_of
 from seg_batch.executors import IN_FLIGHT, WorkerRequirements
 from seg_batch.inference.bundles import Model
@@ -57,7 +58,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
 
 def _with_side_files(inputs: Iterable[str | Path]) -> tuple[str, ...]:
     """The files, each with those beside it that may change what is read of it."""
-    paths = [Path(path) for path in inputs]
+    paths = [Path(path) for path in inputs if not is_remote(path)]
     sides = {path: side_files(path) if os.path.isfile(path) else [] for path in paths}
     beside = [str(p.with_name(side.name)) for p in paths for side in sides[p] if side.counts]
     return (*map(str, paths), *beside)

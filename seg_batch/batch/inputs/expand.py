@@ -16,13 +16,13 @@ from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
 from seg_batch.batch.inputs.no_match import why_no_image
-from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.stac.specs import specs_of_items
+from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import why_not_local
+from seg_batch.core.privacy.addresses import is_remote, shown, why_no_input
 from seg_batch.core.registry.formats import (
     names_folder,
     probabilities_ending,
@@ -116,7 +116,7 @@ def _of_places(texts: Sequence[str], asked: Place) -> Iterator[InputSpec]:
 def _is_left_out(spec: InputSpec, patterns: Sequence[str]) -> bool:
     if spec.series_files:
         return all(is_excluded(f"{spec.path}/{name}", patterns) for name in spec.series_files)
-    return any(is_excluded(path, patterns) for path in spec.files)
+    return any(is_excluded(shown(path), patterns) for path in spec.files)
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
@@ -138,8 +138,10 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
 def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -> list[InputSpec]:
     """The inputs of one of ``paths``: a file or store, the images in a folder, or matches; of DICOM, the series."""
     where, volume = asked.where, asked.volume
-    if why := why_not_local(text):
-        return [InputSpec(text, where, volume=volume, error=why)]
+    if why := why_no_input(text):
+        return [InputSpec(shown(text), where, volume=volume, error=why)]
+    if is_remote(text):
+        return [InputSpec(text, where, volume=volume, series=asked.series)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):

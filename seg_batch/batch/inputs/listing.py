@@ -13,12 +13,13 @@ from pathlib import Path
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.config.card_parts.channels import Channels
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
-from seg_batch.core.privacy.addresses import absolute
+from seg_batch.core.privacy.addresses import absolute, shown
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, STAC_ENDING, holds_probabilities, split
 from seg_batch.core.run_files import named
@@ -83,7 +84,7 @@ def also_of(outputs: OutputSettings, spec: InputSpec) -> tuple[str, ...]:
 
 def left_out_line(spec: InputSpec) -> str:
     """``archive: series 4 (...65422118, MR, 1 slice): one slice``."""
-    hidden, line = spec.pseudonym, f"{spec.path}: {spec.left_out}"
+    hidden, line = spec.pseudonym, f"{shown(spec.path)}: {spec.left_out}"
     return hidden.told(line) if hidden else line
 
 
@@ -124,7 +125,8 @@ class _Listed:
 
     def __init__(self, workflow: Workflow) -> None:
         self.outputs = workflow.outputs
-        self.probabilities = workflow.plan_options().probabilities
+        options = workflow.plan_options()
+        self.probabilities, self.scene = options.probabilities, options.scene
         self.specs: dict[str, InputSpec] = {}
         self.refused: dict[str, str] = {}
 
@@ -134,12 +136,12 @@ class _Listed:
                 raise InputError(spec.error)
             if spec.key in self.specs:
                 raise InputError(
-                    f"{spec.where}: {spec.path} is named twice, with another output, model or "
+                    f"{spec.where}: {shown(spec.path)} is named twice, with another output, model or "
                     "bands: name it once"
                 )
             if spec.output and spec.pseudonym:
                 require_untold(spec.files, spec.output)
-            output = output_of(spec, index, self.outputs)
+            output = output_of(spec, index, self.outputs, self.scene)
             path, *more = map(absolute, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
@@ -186,14 +188,16 @@ class _Listed:
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
-def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
+def output_of(
+    spec: InputSpec, index: int, outputs: OutputSettings, scene: SceneOptions = AS_FILES
+) -> str:
     """The path of the product; InputError for a file that is no image, OutputError for a name that
     leads out of the output folder."""
     if any("\0" in path for path in spec.files):
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     if spec.output:
         require_local_output(spec.output)
-    ending = f".{getattr(outputs.formats, _kind(spec))}"
+    ending = f".{getattr(outputs.formats, _kind(spec, scene))}"
     name = spec.output or output_name(outputs.pattern, spec.named, index, ending)
     if not (spec.output and split(name)[1]):
         name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
@@ -209,13 +213,13 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     return path
 
 
-def _kind(spec: InputSpec) -> str:
+def _kind(spec: InputSpec, scene: SceneOptions) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if spec.series_files:
         return "volume"
     if spec.item is not None:
         return "raster"
-    if kind := FORMATS[detect(spec.path)].kind:
+    if kind := FORMATS[detect(spec.path, scene)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()
     kind = source.info.kind

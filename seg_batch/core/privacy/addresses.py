@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote
+
+from seg_batch.core.files import kind_of_address
 
 SCHEMES = ("https", "http", "s3", "gs", "az")
 _REMOTE = re.compile(rf"(?:{'|'.join(SCHEMES)})://", re.IGNORECASE)
@@ -44,10 +46,20 @@ def folder_and_name(path: str) -> tuple[str, str]:
     return os.path.split(shown(path).rstrip("/") if is_remote(path) else path)
 
 
-def host_of(text: str) -> str:
-    """Host and port of an address, or its bucket, in small letters where hosts are alike in both."""
-    place = urlsplit(shown(text)).netloc
-    return place.lower() if text.lower().startswith("http") else place
+def name_in(path: str) -> str:
+    """The last part of an address, without escapes."""
+    name = unquote(folder_and_name(path)[1]).rpartition("/")[2].replace("\0", "")
+    return name if name not in ("", ".", "..") else "input"
+
+
+def why_no_input(path: str | os.PathLike[str]) -> str | None:
+    """Why images can't be read from the address, in one line; None for a path of this machine, and for what is read remotely."""
+    if (kind := kind_of_address(path)) is None or is_remote(path):
+        return None
+    return (
+        f"{shown(path)}: {kind}, and images are read from paths of this machine, and from https, s3, gs and az addresses: "
+        "name one of these"
+    )
 
 
 class Address(str):

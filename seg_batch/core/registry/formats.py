@@ -19,7 +19,7 @@ class Format:
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
     ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
     ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
-    images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``holds``: whether a folder, or an archive with these first bytes,
+    images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``is_read_remotely``: ``open`` takes a ``RemotePath``, too; ``holds``: whether a folder, or an archive with these first bytes,
     holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
     ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
@@ -36,6 +36,7 @@ class Format:
     stage: Callable[..., Path] | None = None
     has_series: bool = False
     reads_scene: bool = False
+    is_read_remotely: bool = False
     holds: Callable[[Path], bool] = lambda path: False
     shared_endings: tuple[str, ...] = ()
     voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.geometry import Block
+from seg_batch.core.privacy.addresses import folder_and_name
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.spells import spell
 from seg_batch.core.text import visible
@@ -103,7 +104,9 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
 def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     """The tags of a product: how it was made."""
     model, pseudonym = prepared.model, prepared.request.pseudonym
-    names = [pseudonym.code] if pseudonym else [Path(f.path).name for f in prepared.info.files]
+    names = (
+        [pseudonym.code] if pseudonym else [folder_and_name(f.path)[1] for f in prepared.info.files]
+    )
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
         "SEGBATCH_MODEL": _together(model.names),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from seg_batch.core.privacy.addresses import SCHEMES, is_remote, shown
 from seg_batch.core.errors import InputError
+from seg_batch.core.privacy.addresses import SCHEMES, is_remote, shown
 
 __all__ = ["BUCKETS", "Place", "is_loopback", "is_remote", "place_of", "require_allowed", "shown"]
 
@@ -46,8 +46,8 @@ def place_of(url: str) -> Place:
         host, port, odd = "", None, None
     if scheme not in SCHEMES or odd or not host or port == 0:
         raise InputError(
-            f"{shown(url)!r:.200} is no address of a file: write it like https://host/folder/scene.tif or "
-            "s3://bucket/folder/scene.tif, with %20 for a blank"
+            f"{shown(url)!r:.200} is no address of a file: write it like https://host/folder/name or "
+            "s3://bucket/folder/name, with %20 for a blank"
         )
     if scheme in BUCKETS:
         host, _, key = rest.partition("/")
@@ -102,8 +102,3 @@ def _named(text: str) -> str:
     if scheme == "https":
         return host.lower()
     return f"{scheme}://{host if scheme in BUCKETS else host.lower()}"
-
-
-def name_in(place: Place) -> str:
-    """The last part of the path, without escapes."""
-    return unquote(place.key.rstrip("/").rpartition("/")[2])

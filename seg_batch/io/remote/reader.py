@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 
 from seg_batch.core.errors import ChangedError, InputError, UnreachableError
 from seg_batch.io.remote.patience import Patience, one_try_s
-from seg_batch.io.remote.places import Place, place_of, require_scheme, shown
+from seg_batch.io.remote.places import BUCKETS, Place, place_of, require_scheme, shown
 from seg_batch.io.remote.ranges import Range, merged, parted
 from seg_batch.io.remote.transport import PARALLEL, Answer, CertificateError, TransportError, get
 
@@ -58,6 +58,10 @@ class RemoteFile:
         self.place: Place = place_of(url)
         self.path = shown(url)
         require_scheme(self.place, allow)
+        if signer is None and self.place.scheme in BUCKETS:
+            from seg_batch.io.remote.buckets import signed
+
+            signer = signed
         self._url, self._signer = url, signer
         self._signed, self._signing = "", threading.Lock()
         self._moved = ""  # where a redirect led

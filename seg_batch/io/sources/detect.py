@@ -10,10 +10,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import require_local_input
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.foreign import foreign
+from seg_batch.io.sources.formats.remote import remote_image
 from seg_batch.io.sources.gzip_members import GZIP, GZIP_ERRORS, gzip_head
 from seg_batch.io.sources.protocol import remedy_of
 
@@ -21,8 +24,10 @@ _HEAD_BYTES = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def detect(path: str | Path) -> str:
-    """The name of the format among ``FORMATS``; else ``InputError``."""
+def detect(path: str | Path, scene: SceneOptions = AS_FILES) -> str:
+    """The name of the format among ``FORMATS``; else ``InputError``. ``scene``: how remote files may be read."""
+    if is_remote(path):
+        return remote_image(str(path), scene).form.name
     require_local_input(path)
     path = Path(path)
     if _is_folder(path):

@@ -11,7 +11,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,15 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import visible
+from seg_batch.io.remote.as_path import (
+    AnyPath,
+    RemotePath,
+    close_dataset,
+    open_dataset,
+    telling_faults,
+)
+from seg_batch.io.remote.cached import PAGES_BYTES, TILES_BYTES
+from seg_batch.io.remote.tiff_ranges import ranges_of
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.formats.raster_georef import (
     contradictions,
@@ -53,6 +61,7 @@ GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
 _MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
+_NO_VERSION = "its host names no version of it (ETag or time), so a change of it meanwhile goes unseen, unless in size"
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -72,7 +81,7 @@ class RasterSource:
     """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
     the file stores nothing."""
 
-    def __init__(self, path: Path, info: SourceInfo, bands: Bands) -> None:
+    def __init__(self, path: AnyPath, info: SourceInfo, bands: Bands) -> None:
         self.info, self._path, self._bands = info, path, bands
         self._idle: list[Any] = []
         # Workers end with their sources open; closed at the end of Python, rasterio prints errors.
@@ -93,6 +102,8 @@ class RasterSource:
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
+                if window is not None:
+                    self._fetch(dataset, box)
                 if shape is None and self._bands.is_hole(dataset, box):
                     first = self._valid(dataset, tuple((start, start + 1) for start in box.start))
                     if first.valid is not None and not first.valid.any():
@@ -102,6 +113,12 @@ class RasterSource:
                 return self._valid(dataset, window, shape)
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
+
+    def _fetch(self, dataset: Any, box: Box) -> None:
+        """The tiles of a remote GeoTIFF, in parallel: GDAL would ask for one after the other."""
+        if isinstance(self._path, RemotePath) and self.info.format == "geotiff":
+            most = box.size * int(self.info.facts["held_bytes"]) + self.info.facts["block_bytes"]
+            dataset.held.fetch(ranges_of(dataset, self._bands.stored_in(dataset), box, most))
 
     def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
         values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
@@ -124,10 +141,11 @@ class RasterSource:
             dataset = self._idle.pop() if self._idle else None
         dataset = dataset or _open(self._path, self.info.format)
         try:
-            yield dataset
+            with telling_faults(dataset):
+                yield dataset
         except BaseException:
             # Read by several threads, a tile that can't be decoded stays in the handle's cache as if it were read.
-            dataset.close()
+            close_dataset(dataset)
             raise
         with self._lock:
             self._idle.append(dataset)
@@ -143,18 +161,23 @@ class RasterSource:
 def _close_all(datasets: list[Any]) -> None:
     with contextlib.suppress(IndexError):  # another thread may have taken the last one
         while True:
-            datasets.pop().close()
+            close_dataset(datasets.pop())
 
 
-def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSource:
+def open_raster(path: AnyPath, name: str, alpha: AlphaOption = "auto") -> RasterSource:
     """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line.
 
     ``alpha``: how bands marked as alpha are read; ``auto``: as the file says, and as data where it does not.
     """
     checks.check_directory(path, name)
     try:
-        with rasterio.Env(), _open(path, name) as dataset:  # what GDAL warns of is logged
-            return _describe(path, name, dataset, alpha)
+        with rasterio.Env():  # what GDAL warns of is logged
+            dataset = _open(path, name)
+            try:
+                with telling_faults(dataset):
+                    return _describe(path, name, dataset, alpha)
+            finally:
+                close_dataset(dataset)
     except UnicodeEncodeError:
         raise InputError(
             f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
@@ -166,12 +189,14 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
         ) from error
 
 
-def _open(path: Path, name: str) -> Any:
+def _open(path: AnyPath, name: str) -> Any:
     options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
+    if isinstance(path, RemotePath):
+        return open_dataset(path, RASTERS[name], **options)
     return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
 
 
-def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
+def _describe(path: AnyPath, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
     checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
     if any("complex" in dtype for dtype in dataset.dtypes):
@@ -197,12 +222,15 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=raster_identity(path, dataset.files),
+        identity=(
+            path.file.identity
+            if isinstance(path, RemotePath)
+            else raster_identity(path, dataset.files)
+        ),
         warnings=(
             *georef_warnings(georef),
-            *contradictions(path, dataset.driver, georef, dataset.shape),
+            *_beside(path, dataset, georef),
             *incomplete,
-            *checks.unread_mask(path, dataset),
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),
@@ -210,16 +238,40 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             "driver": dataset.driver,
             "block": list(dataset.block_shapes[0]),
             "block_bytes": checks.block_bytes(dataset),
+            **(
+                _remote_facts(dataset, checks.block_bytes(dataset))
+                if isinstance(path, RemotePath)
+                else {}
+            ),
             "compression": structure.get("COMPRESSION", "none"),
             **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
             "overviews": dataset.overviews(1),
-            **({"masks": masks} if (masks := checks.mask_files(path, dataset)) else {}),
+            **({"masks": masks} if (masks := _masks(path, dataset)) else {}),
         },
         alpha=alpha,
         names=raster_names(dataset, index),
         **scaling(dataset.scales, dataset.offsets, index),
     )
     return RasterSource(path, info, bands)
+
+
+def _beside(path: AnyPath, dataset: Any, georef: Any) -> list[str]:
+    """Lines about files beside a raster of this machine; of a remote one none is looked for."""
+    if isinstance(path, RemotePath):
+        return [] if path.file.is_versioned else [_NO_VERSION]
+    told = contradictions(path, dataset.driver, georef, dataset.shape)
+    return [*told, *checks.unread_mask(path, dataset)]
+
+
+def _masks(path: AnyPath, dataset: Any) -> list[str]:
+    return [] if isinstance(path, RemotePath) else checks.mask_files(path, dataset)
+
+
+def _remote_facts(dataset: Any, block_bytes: int) -> dict[str, int]:
+    """What a reader holds besides: the tiles of a box as they are stored, at most as large as its pixels, and what was
+    read before."""
+    pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    return {"block_bytes": block_bytes + PAGES_BYTES + TILES_BYTES, "held_bytes": pixel}
 
 
 def scaling(
