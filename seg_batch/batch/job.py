@@ -25,6 +25,7 @@ from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
 from seg_batch.core.errors import SegbatchError, WorkflowError
+from seg_batch.core.privacy.addresses import shown
 from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
@@ -142,7 +143,17 @@ def told_settings(workflow: Workflow) -> dict[str, Any]:
     for part in (plain, *plain.get("steps", ())):
         if (part.get("outputs") or plain["outputs"]).get("deidentify") and part.get("inputs"):
             part["inputs"] = None
+        _without_secrets(part)
     return plain
+
+
+def _without_secrets(part: dict[str, Any]) -> None:
+    """Addresses as they may be told, in a workflow or a step as JSON."""
+    if sign := (part.get("options") or {}).get("sign"):
+        part["options"]["sign"] = shown(sign)
+    if stac := (part.get("inputs") or {}).get("stac"):
+        stac["items"] = [*map(shown, stac.get("items", ()))]
+        stac["api"] = stac.get("api") and shown(stac["api"])
 
 
 def require_named(workflow: Workflow) -> None:

@@ -54,7 +54,7 @@ class StacSettings(CheckedValue):
     bbox: Annotated[tuple[float, ...], BeforeValidator(_bbox)] | None = None
     datetime: Annotated[str, Field(min_length=1)] | None = None
     assets: Words = ()
-    query: dict[str, Any] = {}
+    query: dict[str, Any] = Field(default_factory=dict)
     limit: Positive | None = None
 
     @model_validator(mode="before")

@@ -25,6 +25,7 @@ from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import nearest
+from seg_batch.inference.bundles import MODEL_ITEM
 
 ALL, NONE = "all", "none"
 ITEM = MODEL_ITEM

@@ -11,10 +11,9 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.privacy.addresses import shown
 from seg_batch.core.registry.formats import split
-from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.naming.stac_item import AssetBands, bands_of
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.channels.by_name import taken_by_name
+from seg_batch.io.sources.views.channels.by_name import Taken, taken_by_name
 
 _NO_DATA = {"thumbnail", "overview", "metadata", "visual", "graphic", "snow-ice", "cloud", "iso-19115",
             "data-mask", "saturation", "date"}  # fmt: skip
@@ -30,22 +29,22 @@ def chosen(
     InputError, in one line, where the item lacks one."""
     assets = item.get("assets")
     assets = {k: a for k, a in assets.items() if isinstance(a, dict)} if isinstance(assets, dict) else {}  # fmt: skip
+    bands = {key: _bands_of(item, key, assets[key], href) for key in assets}
     if not keys:
-        keys = _for_channels(item, assets, channels)
+        keys, bands = _for_channels(assets, bands, channels)
     for key in keys:
         if not isinstance(assets.get(key, {}).get("href"), str):
             raise InputError(f"there is no asset {key!r}: it has {_listed(assets)}")
-    places = [resolved(assets[key]["href"], href) for key in keys]
-    bands = [
-        bands_of(key, assets[key], shown(place), _properties(item))
-        for key, place in zip(keys, places, strict=True)
-    ]
-    return list(zip(places, bands, strict=True))
+    return [(resolved(assets[key]["href"], href), bands[key]) for key in keys]
 
 
-def _properties(item: dict[str, Any]) -> dict[str, Any]:
-    properties = item.get("properties")
-    return properties if isinstance(properties, dict) else {}
+def _bands_of(item: dict[str, Any], key: str, asset: dict[str, Any], href: str) -> AssetBands:
+    properties, place = item.get("properties"), asset.get("href")
+    try:
+        place = shown(resolved(place, href)) if isinstance(place, str) else ""
+    except InputError:
+        place = ""  # of no place that is read
+    return bands_of(key, asset, place, properties if isinstance(properties, dict) else {})
 
 
 def _listed(assets: dict[str, Any]) -> str:
@@ -54,26 +53,21 @@ def _listed(assets: dict[str, Any]) -> str:
 
 
 def _for_channels(
-    item: dict[str, Any], assets: dict[str, Any], channels: Channels | None
-) -> list[str]:
-    """The keys of the assets that hold the channels of a model, by name, in its order; all data where names tell nothing."""
+    assets: dict[str, Any], bands: dict[str, AssetBands], channels: Channels | None
+) -> tuple[list[str], dict[str, AssetBands]]:
+    """The keys of the assets that hold the channels of a model, by name, in its order; all data where names tell nothing. And
+    the bands with the names by which they were found."""
     data = _data(assets)
     if not data:
         raise InputError(
             f"no asset is a raster of data: name some with assets, of {_listed(assets)}"
         )
     if channels is None:
-        return data
-    rows = [
-        (key, label, names)
-        for key in data
-        for label, names in _bands(key, assets[key], _properties(item))
-    ]
-    info = SourceInfo(
-        "", "", "raster", (1, 1), tuple(label for _, label, _ in rows), "float32", RasterGeoref(), (1, 1),
-        names=tuple(names for *_, names in rows),
-    )  # fmt: skip
-    taken = taken_by_name(info, channels)
+        return data, bands
+    taken = _taken([bands[key] for key in data], channels)
+    if not taken.indices and not taken.missing and not taken.fault:
+        bands = {key: each.by_own_names() for key, each in bands.items()}
+        taken = _taken([bands[key] for key in data], channels)
     if taken.missing:
         raise InputError(
             f"no asset is the channel {' or '.join(taken.missing)} of the model: name those to take with assets, of {_listed(assets)}"
@@ -81,15 +75,19 @@ def _for_channels(
     if taken.fault:
         raise InputError(f"{taken.fault}: name those to take with assets, of {_listed(assets)}")
     if taken.indices is None:
-        return data
-    return list(dict.fromkeys(rows[index][0] for index in taken.indices))
+        return data, bands
+    of_band = [key for key in data for _ in bands[key].labels]
+    return list(dict.fromkeys(of_band[index] for index in taken.indices)), bands
 
 
-def _bands(
-    key: str, asset: dict[str, Any], properties: dict[str, Any]
-) -> list[tuple[str, ChannelNames]]:
-    bands = bands_of(key, asset, "", properties)
-    return list(zip(bands.labels, bands.names, strict=True))
+def _taken(bands: list[AssetBands], channels: Channels) -> Taken:
+    """As of an image with the bands of all these assets."""
+    labels = tuple(label for each in bands for label in each.labels)
+    names = tuple(name for each in bands for name in each.names)
+    info = SourceInfo(
+        "", "", "raster", (1, 1), labels, "float32", RasterGeoref(), (1, 1), names=names
+    )
+    return taken_by_name(info, channels)
 
 
 def _data(assets: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from seg_batch.io.sources.naming.channel_names import ChannelNames, from_tags
@@ -27,6 +27,14 @@ class AssetBands:
     scale: tuple[float, ...] = ()
     offset: tuple[float, ...] = ()
     nodata: tuple[float | None, ...] = ()
+
+    def by_own_names(self) -> AssetBands:
+        """The same with the own name of each band before its common name, for models that call theirs by such."""
+        names = tuple(
+            replace(each, names=tuple(dict.fromkeys((label, *each.names))))
+            for label, each in zip(self.labels, self.names, strict=True)
+        )
+        return replace(self, names=names)
 
 
 @dataclass(frozen=True)
