@@ -39,6 +39,7 @@ from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
+from seg_batch.inference.products.in_bucket import check_bucket, uploaded
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import Prepared, Request, prepare
 from seg_batch.inference.resume import (
@@ -94,6 +95,7 @@ def _predicted(
     report = read_report(outputs)
     check_destination(draft, report)
     check_also(draft, report)
+    check_bucket(draft, report)
     require_disk(draft, report)
     with leaving_nothing_behind(outputs), leaving_no_copy(hidden, draft.info, outputs):
         normaliser, staged, limits = _numbers(draft, callback)
@@ -101,7 +103,7 @@ def _predicted(
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return make_missing(prepared, earlier, callback)
+            return uploaded(prepared, make_missing(prepared, earlier, callback))
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             with spell("store"):
                 store = open_store(prepared, report)
@@ -122,7 +124,8 @@ def _predicted(
                     prepared.request.pseudonym,
                     _identity_of_remote(prepared.info),
                 )
-                return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
+                made = _run(prepared, store, workers, job, callback, start, stop, alone=alone)
+        return uploaded(prepared, made)
 
 
 def _identity_of_remote(info: SourceInfo) -> dict[str, Any] | None:
@@ -210,8 +213,11 @@ def _run(
         seconds=time.perf_counter() - start,
         steps=mapped.steps,
     )
-    if stale := (read_report(outputs) or report).get("also"):
+    before = read_report(outputs) or report
+    if stale := before.get("also"):
         report["also"] = stale  # which says of which map they are
+    if there := before.get("remote"):
+        report["remote"] = there  # of which some may be replaced
     report = told_report(report, prepared.request.pseudonym)
     write_report(outputs.report, report)
     if alone and not run.failures:

@@ -138,7 +138,8 @@ class WorkFacts(TypedDict):
 
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
-    to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
+    to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``; ``remote``: what is in a bucket, by the paths that it
+    was made at;
     ``geometry``: ``core.georef.georef_to_json``."""
 
     segbatch: str
@@ -150,6 +151,7 @@ class Report(WorkFacts):
     post: list[PostStepRow]
     seams: SeamSummary | None
     unclassified_voxels: int
+    remote: NotRequired[dict[str, Any]]
     product: ProductFacts
     probabilities: ProductFacts | None
     also: NotRequired[list[AlsoFacts]]

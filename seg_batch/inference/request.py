@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,8 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError
-from seg_batch.core.privacy.addresses import addressed, shown
+from seg_batch.core.errors import BundleError, InputError, OutputError
+from seg_batch.core.privacy.addresses import addressed, is_remote, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.inference.bundles import (
     Model,
@@ -35,6 +36,7 @@ from seg_batch.inference.planning.draft import make_plan
 from seg_batch.inference.planning.identity import identity_of_run, segments_of
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
+from seg_batch.io.remote.objects import require_bucket
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
@@ -59,7 +61,8 @@ class Request:
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
     one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each.
-    ``item``: the STAC item that the files are assets of."""
+    ``item``: the STAC item that the files are assets of. ``upload``: the folder of a bucket that the products go to; an output
+    in a bucket becomes that and one here (``staged_here``)."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -79,6 +82,7 @@ class Request:
     mosaic: bool = False
     tiles_out: str | None = None
     item: StacItem | None = None
+    upload: str | None = None
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
@@ -145,7 +149,23 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         return _told(_prepared(request))
 
 
+def staged_here(request: Request) -> Request:
+    """The request, with an output here where it names one in a bucket."""
+    output = request.output
+    if output is None or not is_remote(output):
+        return request
+    place = require_bucket(output)
+    base = Path(os.environ.get("SEGBATCH_SCRATCH") or ".segbatch-buckets").absolute()
+    here = base / place.scheme / place.host / place.key
+    if ".." in here.parts:
+        raise OutputError(f"{place}: its name leads to another place: write it without ..")
+    inside = request.many or output.endswith("/")
+    folder = output if inside else output.rpartition("/")[0]
+    return replace(request, output=f"{here}/" if inside else str(here), upload=folder)
+
+
 def _prepared(request: Request) -> Prepared[DraftPlan]:
+    request = staged_here(request)
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"

@@ -22,7 +22,7 @@ from seg_batch.core.privacy.addresses import (
     why_no_input,
 )
 from seg_batch.core.privacy.pseudonym import Pseudonym
-from seg_batch.core.registry.formats import split
+from seg_batch.core.registry.formats import FORMATS, split
 from seg_batch.core.text import nearest, other_separator
 from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.naming.stack_names import image_stem
@@ -91,7 +91,7 @@ class InputSpec:
             )
         if self.item is not None:
             folder, name = (part.replace("/", "_") for part in (self.item.collection, self.item.id))
-            return os.path.join(folder or "stac", f"{name}.tif")
+            return os.path.join(folder or "stac", name + FORMATS["geotiff"].endings[0])
         if self.id is None and not self.more and not is_remote(self.path):
             return self.path
         folder, first = folder_and_name(self.path)

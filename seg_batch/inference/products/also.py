@@ -24,6 +24,7 @@ from seg_batch.inference.bundles import described
 from seg_batch.inference.outputs import Outputs, also_row, is_current, read_report, write_report
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.products.export import label_spec, provenance
+from seg_batch.inference.products.in_bucket import with_what_is_needed
 from seg_batch.inference.report import AlsoFacts, Report, product_facts
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import (
@@ -70,6 +71,7 @@ def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -
     if not missing or report["status"] != "complete":
         return report
     callback.on(events.Stage("writing further products"))
+    with_what_is_needed(prepared, report)
     return {**report, "also": _make(prepared, missing, report)}
 
 

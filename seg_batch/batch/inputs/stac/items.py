@@ -96,7 +96,7 @@ def resolved(href: str, base: str) -> str:
         raise InputError(
             f"{shown(base)}: it leads to {shown(href)[:120]}, which is no place on its host: it is damaged, or not to be trusted"
         )
-    if href.startswith("file://"):
+    if urlsplit(href).scheme == "file":
         href = unquote(urlsplit(href).path)
     if "\0" in href:
         raise InputError(f"{base}: a path in it holds a zero byte: it is damaged")

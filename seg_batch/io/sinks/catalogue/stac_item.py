@@ -14,6 +14,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.registry.formats import product_ending
 from seg_batch.io.sinks.catalogue.place import bbox_of, geometry_of, projection
+from seg_batch.io.sinks.product import format_of
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.tables.text import write_checked
 from seg_batch.io.sources.areas.footprint import footprint
@@ -29,9 +30,8 @@ EXTENSIONS = {
     "raster": "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 }
 _TYPES = {
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".tiff": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".zarr": "application/vnd+zarr",
+    "cog": "image/tiff; application=geotiff; profile=cloud-optimized",
+    "zarr": "application/vnd+zarr",
 }
 _BEGINNING = "1900-01-01T00:00:00Z"  # of what nobody knows the time of
 _END = "9999-12-31T23:59:59Z"
@@ -149,7 +149,7 @@ def _links(of: StacItem | None, spec: ProductSpec) -> list[dict[str, Any]]:
 
 def _asset(spec: ProductSpec) -> dict[str, Any]:
     assert spec.main is not None
-    path, ending = spec.main.path, product_ending(spec.main.path.name).lower()
+    path = spec.main.path
     band: dict[str, Any] = {"name": "labels", "data_type": spec.dtype}
     if spec.nodata is not None:
         band["nodata"] = spec.nodata
@@ -157,7 +157,7 @@ def _asset(spec: ProductSpec) -> dict[str, Any]:
     asset: dict[str, Any] = {
         "href": f"./{path.name}",
         "title": "Labels",
-        "type": _TYPES.get(ending, "application/octet-stream"),
+        "type": _TYPES.get(format_of(path, "raster"), "application/octet-stream"),
         "roles": ["data"],
         "file:size": spec.main.bytes,
         "bands": [band],
