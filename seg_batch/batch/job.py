@@ -129,7 +129,15 @@ def teller_of(workflow: Workflow) -> Teller | None:
     named: tuple[Any, ...] = ()
     if inputs:
         cases = [path for case in inputs.cases for path in case.image]
-        named = (inputs.paths, inputs.dicom, inputs.stack, inputs.manifest, inputs.list, cases)
+        named = (
+            inputs.paths,
+            inputs.dicom,
+            inputs.stack,
+            inputs.mosaic,
+            inputs.manifest,
+            inputs.list,
+            cases,
+        )
     paths = [
         path for each in named if each for path in ((each,) if isinstance(each, str) else each)
     ]
@@ -174,7 +182,7 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
     """The request of one input."""
     options = workflow.plan_options()
     return Request(
-        input=spec.files if spec.more else spec.path,
+        input=spec.files if spec.more or spec.mosaic else spec.path,
         output=spec.output,
         model=_model_names(spec.model or workflow.model),
         options=options if spec.bands is None else replace(options, bands=spec.bands),
@@ -187,8 +195,19 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         also_where_possible=True,
         mosaic=spec.mosaic,
         item=spec.item,
-        tiles_out=workflow.outputs.tiles,
+        upload=_upload(workflow, spec),
+        leaves_copy=True,
+        tiles_out=workflow.outputs.tiles if spec.mosaic else None,
     )
+
+
+def _upload(workflow: Workflow, spec: InputSpec) -> str | None:
+    """The folder of the bucket that the products of an input go to: as its folder lies in that of all outputs."""
+    bucket, outputs = workflow.outputs.bucket, workflow.outputs
+    if bucket is None:
+        return None
+    within = os.path.relpath(os.path.dirname(spec.output or ""), os.path.abspath(outputs.folder))
+    return bucket.rstrip("/") + ("" if within == "." else f"/{within}")
 
 
 def _model_names(names: tuple[str, ...] | None) -> str | list[str] | None:

@@ -40,8 +40,8 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``item``: the STAC item that its files
-    are assets of. ``pseudonym``: what stands for it, where it is not to be known."""
+    there is no input, and not refused either; ``name``: that of a mosaic in the run; ``is_empty``: its place is there and holds nothing of its kind.
+    ``item``: the STAC item that its files are assets of. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -57,6 +57,7 @@ class InputSpec:
     left_out: str = ""
     mosaic: bool = False
     item: StacItem | None = None
+    name: str = ""
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
 
@@ -73,6 +74,8 @@ class InputSpec:
             return self.pseudonym.code
         if self.item is not None:
             return self.item.key
+        if self.name:
+            return self.name
         if self.error is not None and not self.more and self.series is None:
             path = shown(self.path)
         else:

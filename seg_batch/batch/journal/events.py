@@ -112,7 +112,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs; ``also``: further products by path; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``also``: further products by path; ``remote``: what is in a bucket, by address; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -121,6 +121,7 @@ class InputResult(TypedDict, total=False):
     product: ProductStamp
     probabilities: ProductStamp | None
     also: dict[str, ProductStamp]
+    remote: dict[str, Any]
     of: str
     seconds: float
     stages_s: dict[str, float]

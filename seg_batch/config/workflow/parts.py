@@ -111,14 +111,20 @@ class Formats(CheckedValue):
     volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
+def _bucket(text: str) -> None:
+    if not text.startswith(("s3://", "gs://", "az://")) or "?" in text or ".." in text:
+        raise ValueError(f"{text[:80]!r} is no folder of a bucket: write it like s3://maps/2024")
+
+
 class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
     products are then called, and nothing is told of inputs; ``pictures``: whether the report has some. ``also``: further
     products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there. ``tiles``: the folder for a map of each file of a
-    mosaic."""
+    mosaic. ``bucket``: the folder of a bucket, like ``s3://maps/2024``, that products are written into as well, once they are whole."""
 
     folder: PathText
+    bucket: Annotated[str, Field(min_length=1), checked_by(_bucket)] | None = None
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
     formats: Formats = Formats()
     deidentify: PathText | None = None

@@ -84,7 +84,9 @@ def uploaded(prepared: Prepared[Decisions], report: Report) -> Report:
     if report["status"] == "complete" or not report.get("remote", {}).get(str(outputs.report)):
         beside = outputs.report.with_name(outputs.report.name + _TOLD)
         write_report(beside, told)
-        _put(prepared, report, outputs.report, beside)
+        report = _put(prepared, report, outputs.report, beside)
+    if prepared.request.leaves_copy:
+        return report
     if not prepared.request.keep_store and report["status"] == "complete":
         for path in (outputs.product, outputs.probabilities):
             if str(path) in report.get("remote", {}):

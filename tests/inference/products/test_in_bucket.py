@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from seg_batch.config.workflow import Workflow
 from seg_batch.core.errors import OutputError
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, segbatch, write_raster
 from tests.support.remote.buckets import SECRET, Buckets, buckets
 
@@ -127,3 +129,31 @@ def test_from_the_command_line(service: Buckets, scene: Path, tmp_path: Path) ->
     assert ran.status == 0, ran.err
     assert service.keys("maps") == ["cli/a_labels.tif", "cli/a_labels.tif.json"]
     assert "s3://maps/cli/a_labels.tif" in ran.out
+
+
+def test_a_run_into_a_bucket(service: Buckets, scene: Path, tmp_path: Path) -> None:
+    workflow = Workflow.model_validate(
+        {
+            "name": "night",
+            "inputs": [str(scene)],
+            "model": "probe",
+            "outputs": {
+                "folder": str(tmp_path / "out"),
+                "bucket": "s3://maps/run",
+                "also": [".csv"],
+            },
+            "workers": 1,
+            "cluster": "inline",
+        }
+    )
+    assert run_night(workflow)["complete"] == 1
+    wanted = ["run/a_labels.csv", "run/a_labels.tif", "run/a_labels.tif.json"]
+    assert service.keys("maps") == wanted
+    made = tmp_path / "out" / "a_labels.tif"
+    assert body(service, "run/a_labels.tif") == made.read_bytes()
+    stamp = made.stat().st_mtime_ns
+    assert run_night(workflow)["resumed"] == 1
+    service.client.delete_object(Bucket="maps", Key="run/a_labels.csv")
+    assert run_night(workflow)["resumed"] == 0
+    assert service.keys("maps") == wanted
+    assert made.stat().st_mtime_ns == stamp
