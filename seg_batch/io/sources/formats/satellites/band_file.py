@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ def _described(where: str, place: str, band: Band, dataset: Any, name: str) -> B
             "again from its origin"
         )
     georef, dtype = raster_georef(dataset), np.dtype(dataset.dtypes[0])
+    if not georef.gcps:  # GDAL tells the CRS of a JPEG 2000 as that of no points, too
+        georef = replace(georef, gcps_crs_wkt=None)
     require_finite(Path(where), georef)
     sides = zip(dataset.block_shapes[0], dataset.shape, strict=True)
     plain = (band.scale, band.offset) == (1.0, 0.0)
@@ -101,7 +103,6 @@ def _described(where: str, place: str, band: Band, dataset: Any, name: str) -> B
             "place": place,
             "block": list(dataset.block_shapes[0]),
             "block_bytes": checks.block_bytes(dataset),
-            "compressed": True,
         },
         names=(band.names,),
         scale=None if plain else (band.scale,),
