@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.normalise import Pixels
+from seg_batch.inference.products.reopened import as_mosaic
 from seg_batch.io import quicklook
 from seg_batch.io.pictures import Composite, jpeg_bytes, png_bytes
 from seg_batch.io.quicklook import Palette, Plane, Windows, draw_planes, open_seen
@@ -74,6 +75,7 @@ def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
         channels_last_axis=last,
         series=source.get("series") or None,
         one_grid=OneGrid.stated(read),
+        **as_mosaic(source),
     )
 
 

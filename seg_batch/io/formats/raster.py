@@ -1,4 +1,4 @@
-"""GeoTIFF, PNG and JPEG; labels as cloud-optimised GeoTIFF."""
+"""GeoTIFF, PNG, JPEG and JPEG 2000; labels as cloud-optimised GeoTIFF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seg_batch.io.sources.protocol import AlphaOption
 
 def _open(
     name: str,
-    path: Path,
+    path: Any,
     *,
     volume: int | None = None,
     staged: Path | None = None,
@@ -37,6 +37,7 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         matches=lambda head: head.startswith(magic) and head[128:132] != b"DICM",
         open=partial(_open, name),
         marks_alpha=True,
+        is_read_remotely=True,
     )
 
 
@@ -82,6 +83,13 @@ _BIG = (b"II+\0", b"MM\0+")
 GEOTIFF = _format("geotiff", "GeoTIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", *_BIG)
 PNG = _format("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n")
 JPEG = _format("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff")
+JP2 = _format(
+    "jp2",
+    "JPEG 2000",
+    (".jp2", ".j2k", ".j2c", ".jpx"),
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+)
 COG = ProductFormat(
     name="cog",
     kinds=("raster",),

@@ -10,8 +10,11 @@ from typing import Any, get_args
 
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import split_part
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.formats.remote import open_remote_image
 from seg_batch.io.sources.header_errors import header_errors
 from seg_batch.io.sources.iterate import corner_warnings, pieces
 from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, Source, SourceInfo
@@ -29,7 +32,7 @@ def open_source(
     series_files: tuple[str, ...] = (),
     scene: SceneOptions = AS_FILES,
 ) -> Source:
-    """Open an image of any format; its first bytes decide which.
+    """Open an image of any format; its first bytes decide which. ``path``: may name one of several in a file, like ``a.nc:t2m``.
 
     ``volume``: the index of a volume of a 4-D input, from 0. ``staged``: the path that :func:`stage`
     returned; without it, a ``.nii.gz`` makes a private copy at its first read. ``alpha``: whether bands marked
@@ -39,12 +42,19 @@ def open_source(
     """
     if alpha not in get_args(AlphaReading) and alpha != "auto":
         raise InputError(f"alpha can't be read as {alpha!r}: use auto, data or mask")
+    if is_remote(path):
+        return open_remote_image(str(path), scene, volume=volume, alpha=alpha, series=series)  # type: ignore[no-any-return]
     form = _format(path, series_files)
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
     options |= {"scene": scene} if form.reads_scene else {}
     options |= _of_series(path, form, series, series_files)
+    file, part = split_part(path)
+    if form.has_parts:
+        options["part"] = part
+    elif part:
+        raise InputError(f"{path}: {form.title} holds no variables; name the file alone, {file}")
     with header_errors(path, form.title):
-        source: Source = form.open(Path(path), volume=volume, staged=staged, **options)
+        source: Source = form.open(Path(file), volume=volume, staged=staged, **options)
     return source
 
 
@@ -77,6 +87,8 @@ def stage(
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't be written to.
     """
+    if is_remote(path):
+        return Path(path)
     form = _format(path, series_files)
     if form.stage is None:
         return Path(path)

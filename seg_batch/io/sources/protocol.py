@@ -71,7 +71,8 @@ class SourceInfo:
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
     lies on another grid than they. ``series``: the key of the one that it is, where a place holds several. ``composed``: how its channels came
-    together, where that is more than one beside another, as a run has to find it again: ``stack_grid``, ``mask_from``.
+    together, where that is more than one beside another, as a run has to find it again: ``stack_grid``, ``mask_from``. ``pieces``: the paths of
+    the pieces of a mosaic, as they were named.
     """
 
     path: str
@@ -96,6 +97,12 @@ class SourceInfo:
     resampled_from: Shape = ()
     series: str = ""
     composed: dict[str, Any] = field(default_factory=dict)
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of all files that were named: those of ``files``, or the pieces of a mosaic."""
+        return self.pieces or tuple(file.path for file in self.files)
 
     @property
     def files(self) -> tuple[SourceInfo, ...]:
@@ -155,6 +162,13 @@ class Source(Protocol):
     def read(self, box: Box) -> Pixels: ...
 
     def close(self) -> None: ...
+
+
+def known_empty(source: Source, box: Box) -> bool:
+    """True where the index of the files says, without a read, that no voxel of the box has a valid channel; False says
+    nothing. Sources that have such an index have a method of this name."""
+    known = getattr(source, "known_empty", None)
+    return known is not None and bool(known(box))
 
 
 def require_inside(info: SourceInfo, box: Box) -> None:

@@ -12,6 +12,7 @@ import rasterio
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, crs_name, voxel_distance
+from seg_batch.io.remote.as_path import AnyPath
 from seg_batch.io.sources.crs import (
     WHOLE_CRS,
     crs_wkt,
@@ -31,7 +32,8 @@ def raster_georef(dataset: Any) -> RasterGeoref:
     gcps, gcps_crs = dataset.gcps
     with rasterio.Env(**WHOLE_CRS):
         crs = whole_crs(dataset.crs, dataset.read_crs())
-        gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1])
+        # Without points GDAL may still tell of one: that of the raster, for JPEG 2000.
+        gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1]) if gcps else None
     rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
     # Without a CRS the word has no place in a GeoTIFF. It moves no pixel: transforms are of corners.
     is_point = dataset.tags().get("AREA_OR_POINT", "").lower() == "point"
@@ -46,7 +48,7 @@ def raster_georef(dataset: Any) -> RasterGeoref:
     )
 
 
-def require_finite(path: Path, georef: RasterGeoref) -> None:
+def require_finite(path: AnyPath, georef: RasterGeoref) -> None:
     """InputError for coordinates that are no numbers: nothing can be placed by them."""
     points = (number for point in georef.gcps for number in point)
     if not all(map(math.isfinite, (*georef.transform, *points))):

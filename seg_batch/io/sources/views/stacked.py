@@ -16,7 +16,13 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
 from seg_batch.io.sources.naming.stack_names import channel_names
-from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import (
+    AlphaBands,
+    Source,
+    SourceInfo,
+    known_empty,
+    require_inside,
+)
 from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.same_grid import stack_differences
 
@@ -71,6 +77,9 @@ class Stacked:
     def quality(self, name: str) -> Source | None:
         """The band of quality of this name, if any of the files has it beside its channels."""
         return quality_of(self._sources, name)
+
+    def known_empty(self, box: Box) -> bool:
+        return all(known_empty(source, box) for source in self._sources)
 
     def close(self) -> None:
         for source in self._sources:

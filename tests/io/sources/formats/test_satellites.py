@@ -206,7 +206,7 @@ def _moved(path: Path) -> None:
             "QUANTIFICATION",
         ),
         (_with_metadata(lambda text: re.sub(">10000<", ">1e999<", text)), "QUANTIFICATION"),
-        (_damaged, "B05_20m.jp2: can't be opened as JP2OpenJPEG"),
+        (_damaged, "B05_20m.jp2: can't be opened as SENTINEL2"),
         (_moved, "B05_20m.jp2 can't be stacked"),
     ],
 )

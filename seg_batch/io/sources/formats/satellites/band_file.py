@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.formats import raster_checks as checks
@@ -19,10 +16,11 @@ from seg_batch.io.sources.formats.raster_georef import (
     raster_georef,
     require_finite,
 )
+from seg_batch.io.sources.formats.raster_opening import Opening, opened
 from seg_batch.io.sources.formats.raster_validity import Bands
 from seg_batch.io.sources.formats.satellites.tree import Tree
 from seg_batch.io.sources.naming.channel_names import ChannelNames
-from seg_batch.io.sources.protocol import SourceInfo, one_line
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.valid_mask import exactly
 
 _DRIVERS = {".jp2": "JP2OpenJPEG", ".tif": "GTiff"}
@@ -47,35 +45,21 @@ class Band:
         return ChannelNames((self.name, *filter(None, [self.common])), (), self.wavelength_um)
 
 
-class BandFile(RasterSource):
-    """A band of a product; where ``info.facts`` say how it is opened."""
-
-    def _opened(self) -> Any:
-        return _open(self.info.facts["place"], self.info.facts["driver"])
-
-
-def open_band(tree: Tree, band: Band, name: str) -> BandFile:
+def open_band(tree: Tree, band: Band, name: str) -> RasterSource:
     """A band of a product of the format ``name``. ``InputError`` in one line where GDAL can't open it, or it holds
     several."""
     where = f"{tree.root}/{band.file}" if tree.is_zip else str(tree.root / band.file)
-    driver, place = _DRIVERS[Path(band.file).suffix.lower()], tree.place(band.file)
-    if not tree.is_zip and driver == "GTiff":
-        checks.check_directory(tree.root / band.file, "geotiff")
-    try:
-        with rasterio.Env(), _open(place, driver) as dataset:
-            checks.check_size(tree.root if tree.is_zip else tree.root / band.file, name, dataset)
-            return _described(where, place, band, dataset, name)
-    except (RasterioError, CPLE_BaseError, OSError, UnicodeEncodeError) as error:
-        raise InputError(
-            f"{where}: can't be opened as {driver} ({one_line(error)}); copy it again from its origin"
-        ) from error
+    driver = _DRIVERS[Path(band.file).suffix.lower()]
+    file = tree.root if tree.is_zip else tree.root / band.file
+    if driver == "GTiff":
+        checks.check_directory(file, "geotiff")
+    opening = Opening(Path(where), name, driver, tree.place(band.file))
+    with opened(opening) as dataset:
+        checks.check_size(file, name, dataset)
+        return RasterSource(opening, *_described(where, band, dataset, name))
 
 
-def _open(place: str, driver: str) -> Any:
-    return rasterio.open(place, driver=driver, sharing=False)
-
-
-def _described(where: str, place: str, band: Band, dataset: Any, name: str) -> BandFile:
+def _described(where: str, band: Band, dataset: Any, name: str) -> tuple[SourceInfo, Bands]:
     if dataset.count != 1 or dataset.dtypes[0] not in ("uint8", "uint16", "int16"):
         raise InputError(
             f"{where}: holds {dataset.count} bands of {dataset.dtypes[0]}, where a product has one of 8 or 16 bits; copy it "
@@ -100,7 +84,6 @@ def _described(where: str, place: str, band: Band, dataset: Any, name: str) -> B
         warnings=tuple(georef_warnings(georef)),
         facts={
             "driver": dataset.driver,
-            "place": place,
             "block": list(dataset.block_shapes[0]),
             "block_bytes": checks.block_bytes(dataset),
         },
@@ -109,4 +92,4 @@ def _described(where: str, place: str, band: Band, dataset: Any, name: str) -> B
         offset=None if plain else (band.offset,),
     )
     nodata = () if band.nodata is None else exactly(band.nodata, dtype)
-    return BandFile(Path(place), info, Bands((1,), (), dtype, (nodata,), (), ()))
+    return info, Bands((1,), (), dtype, (nodata,), (), ())
