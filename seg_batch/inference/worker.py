@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seg_batch.core.errors import StoppedError
+from seg_batch.core.errors import ChangedError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
@@ -34,6 +34,7 @@ from seg_batch.inference.sliding_window.stitch import Stitcher
 from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, unit_of, wanted_part
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.tolerant_read import Reader, read_window
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import Seen, open_view
@@ -72,6 +73,14 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
             yield
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def require_this(info: SourceInfo, identity: dict[str, Any]) -> None:
+    """ChangedError unless an input is still the one of the plan."""
+    if info.identity != identity:
+        raise ChangedError(
+            f"{info.path} changed while it was segmented: run the same command again"
+        )
 
 
 class BlockWorker:

@@ -53,11 +53,3 @@ def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
             f"{len(model.card.classes)}, so no map could be made: get the bundle again"
         )
     return loaded
-
-
-def require_this(info: SourceInfo, identity: dict[str, Any]) -> None:
-    """ChangedError unless an input is still the one of the plan."""
-    if info.identity != identity:
-        raise ChangedError(
-            f"{info.path} changed while it was segmented: run the same command again"
-        )
