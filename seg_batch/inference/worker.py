@@ -23,7 +23,7 @@ from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.loading.predictors import load_predictor_of, require_this
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.on_device.rule import device_of
 from seg_batch.inference.plan import Plan

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.errors import BundleError, ChangedError
+from seg_batch.core.errors import BundleError
 from seg_batch.core.spells import spell
 from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import average, without_repeats
 from seg_batch.inference.plan import Decisions
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.inference.sliding_window.tta import average_views
-from seg_batch.io.sources.protocol import SourceInfo
 
 
 @spell("load")
