@@ -16,14 +16,13 @@ from seg_batch.io.sources.formats.raster_georef import (
     raster_georef,
     require_finite,
 )
-from seg_batch.io.sources.formats.raster_opening import Opening, opened
+from seg_batch.io.sources.formats.raster_opening import RASTERS, Opening, opened
 from seg_batch.io.sources.formats.raster_validity import Bands
 from seg_batch.io.sources.formats.satellites.tree import Tree
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.valid_mask import exactly
 
-_DRIVERS = {".jp2": "JP2OpenJPEG", ".tif": "GTiff"}
 _CHEAP_SIDE = 512
 
 
@@ -49,9 +48,9 @@ def open_band(tree: Tree, band: Band, name: str) -> RasterSource:
     """A band of a product of the format ``name``. ``InputError`` in one line where GDAL can't open it, or it holds
     several."""
     where = f"{tree.root}/{band.file}" if tree.is_zip else str(tree.root / band.file)
-    driver = _DRIVERS[Path(band.file).suffix.lower()]
+    driver = RASTERS["jp2" if band.file.lower().endswith(".jp2") else "geotiff"]
     file = tree.root if tree.is_zip else tree.root / band.file
-    if driver == "GTiff":
+    if driver == RASTERS["geotiff"]:
         checks.check_directory(file, "geotiff")
     opening = Opening(Path(where), name, driver, tree.place(band.file))
     with opened(opening) as dataset:
