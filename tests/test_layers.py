@@ -55,7 +55,7 @@ INSIDE: dict[str, list[str]] = {
         "workflow",
     ],
     "io": [
-        "dicom archive",
+        "dicom archive remote",
         "sources pictures html lettering",
         "quicklook vectors",
         "sheet",

@@ -17,6 +17,7 @@ from seg_batch.batch.summaries import input_facts
 from seg_batch.core.errors import ClusterError, SegbatchError
 from seg_batch.core.files import file_of
 from seg_batch.core.hardware import here
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.executors.faults import back_off_s, fault_of
 from seg_batch.inference.fit.verdict import Verdict
@@ -68,7 +69,7 @@ def told_facts(facts: InputFacts, request: Request) -> InputFacts:
 
 
 def _exists(request: Request) -> bool:
-    return all(file_of(path).exists() for path in request.files)
+    return all(is_remote(path) or file_of(path).exists() for path in request.files)
 
 
 def survey_inputs(

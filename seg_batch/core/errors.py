@@ -104,6 +104,14 @@ class UnreadableError(InputError, PassingError):
     transient fault."""
 
 
+class UnreachableError(InputError, PassingError):
+    """A host does not answer, or not with what it was asked for, for as long as reads are tried again."""
+
+
+class ChangedError(InputError):
+    """An input changed while it was read: what was made of it so far is of another one."""
+
+
 class PartialResultError(SegbatchError):
     """Some blocks failed; the product is marked as partial."""
 

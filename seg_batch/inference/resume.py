@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import (
+    ChangedError,
     InputError,
     OutputError,
     RefusedError,
@@ -23,6 +23,7 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.files import file_of
 from seg_batch.core.hardware import is_running
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
@@ -68,7 +69,8 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
-    for source in (file_of(file.path).resolve() for file in prepared.info.files):
+    here = (path for path in prepared.info.paths if not is_remote(path))
+    for source in (file_of(path).resolve() for path in here):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -173,13 +175,21 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    if not all(file_of(file.path).exists() for file in info.files):
+    here = (path for path in info.paths if not is_remote(path))
+    if not all(file_of(path).exists() for path in here):
         return
-    source = prepared.request.image().open()
+    try:
+        source = prepared.request.image().open()
+    except InputError:
+        if any(is_remote(file.path) for file in info.files):
+            return  # gone since: each answer was of the one version
+        raise
     source.close()
     if source.info.identity != info.identity:
         clean(outputs)
-        raise InputError(f"{info.path} changed while it was segmented: run the same command again")
+        raise ChangedError(
+            f"{info.path} changed while it was segmented: run the same command again"
+        )
 
 
 def clean_unused(outputs: Outputs) -> None:
@@ -234,8 +244,10 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
     begun = outputs.store.exists() or outputs.staging.exists()
     try:
         yield
-    except RefusedError:
-        if not (outputs.attempt or begun or any(StoreFolder(outputs.store).markers())):
+    except RefusedError as error:
+        if isinstance(error, ChangedError) or not (
+            outputs.attempt or begun or any(StoreFolder(outputs.store).markers())
+        ):
             clean_unused(outputs)
         raise
     finally:
@@ -245,10 +257,10 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def require_some(prepared: Prepared[Plan], run: BlockTally) -> None:
-    """The error of a run of which no voxel was read, or no block was predicted."""
+def require_some(prepared: Prepared[Plan], run: BlockTally, voxels: int) -> None:
+    """The error of a run of which no voxel of the ``voxels`` was read, or no block was predicted."""
     info = prepared.info
-    if run.lost_voxels == math.prod(prepared.plan.extent):
+    if run.lost_voxels == voxels:
         clean(prepared.outputs)
         damaged = " or ".join([info.path, *info.facts.get("masks", ())])
         raise UnreadableError(

@@ -17,6 +17,7 @@ from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
+from seg_batch.core.privacy.addresses import absolute, shown
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
@@ -62,7 +63,7 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
 
 def left_out_line(spec: InputSpec) -> str:
     """``archive: series 4 (...65422118, MR, 1 slice): one slice``."""
-    hidden, line = spec.pseudonym, f"{spec.path}: {spec.left_out}"
+    hidden, line = spec.pseudonym, f"{shown(spec.path)}: {spec.left_out}"
     return hidden.told(line) if hidden else line
 
 
@@ -103,7 +104,8 @@ class _Listed:
 
     def __init__(self, workflow: Workflow) -> None:
         self.outputs = workflow.outputs
-        self.probabilities = workflow.plan_options().probabilities
+        options = workflow.plan_options()
+        self.probabilities, self.allow = options.probabilities, options.scene.allow
         self.specs: dict[str, InputSpec] = {}
         self.refused: dict[str, str] = {}
 
@@ -113,13 +115,13 @@ class _Listed:
                 raise InputError(spec.error)
             if spec.key in self.specs:
                 raise InputError(
-                    f"{spec.where}: {spec.path} is named twice, with another output, model or "
+                    f"{spec.where}: {shown(spec.path)} is named twice, with another output, model or "
                     "bands: name it once"
                 )
             if spec.output and spec.pseudonym:
                 require_untold(spec.files, spec.output)
-            output = output_of(spec, index, self.outputs)
-            path, *more = map(os.path.abspath, spec.files)
+            output = output_of(spec, index, self.outputs, self.allow)
+            path, *more = map(absolute, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
             hidden = spec.pseudonym
@@ -165,14 +167,16 @@ class _Listed:
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
-def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
+def output_of(
+    spec: InputSpec, index: int, outputs: OutputSettings, allow: tuple[str, ...] = ()
+) -> str:
     """The path of the product; InputError for a file that is no image, OutputError for a name that
     leads out of the output folder."""
     if any("\0" in path for path in spec.files):
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     if spec.output:
         require_local_output(spec.output)
-    ending = f".{getattr(outputs.formats, _kind(spec))}"
+    ending = f".{getattr(outputs.formats, _kind(spec, allow))}"
     name = spec.output or output_name(outputs.pattern, spec.named, index, ending)
     if not (spec.output and split(name)[1]):
         name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
@@ -188,11 +192,11 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     return path
 
 
-def _kind(spec: InputSpec) -> str:
+def _kind(spec: InputSpec, allow: tuple[str, ...]) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if spec.series_files:
         return "volume"
-    if kind := FORMATS[detect(spec.path)].kind:
+    if kind := FORMATS[detect(spec.path, allow)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()
     kind = source.info.kind

@@ -13,7 +13,14 @@ from typing import Any
 from seg_batch.config.predict_options import band_names
 from seg_batch.config.recipe.manifest import read_images
 from seg_batch.core.errors import InputError, PlanError, WorkflowError
-from seg_batch.core.files import why_not_local
+from seg_batch.core.privacy.addresses import (
+    absolute,
+    folder_and_name,
+    is_remote,
+    joined,
+    shown,
+    why_no_input,
+)
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
@@ -32,7 +39,7 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
+    there is no input, and not refused either; ``name``: that of a mosaic in the run; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -47,6 +54,7 @@ class InputSpec:
     series_files: tuple[str, ...] = ()
     left_out: str = ""
     mosaic: bool = False
+    name: str = ""
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
 
@@ -61,10 +69,12 @@ class InputSpec:
         its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
+        if self.name:
+            return self.name
         if self.error is not None and not self.more and self.series is None:
-            path = self.path
+            path = shown(self.path)
         else:
-            path, *more = map(os.path.abspath, self.files)
+            path, *more = (shown(absolute(each)) for each in self.files)
             folder = os.path.join(os.path.dirname(path), "")
             path = STACKED.join([path, *(each.removeprefix(folder) for each in more)])
         parts = (path, self.series, self.volume)
@@ -74,11 +84,13 @@ class InputSpec:
     def named(self) -> str:
         """The path of a file that is called as the image is; or as its code, in a folder called as that of its folder."""
         if self.pseudonym is not None:
-            return os.path.join(self.pseudonym.folder, self.pseudonym.code + split(self.path)[1])
-        if self.id is None and not self.more:
+            return os.path.join(
+                self.pseudonym.folder, self.pseudonym.code + split(shown(self.path))[1]
+            )
+        if self.id is None and not self.more and not is_remote(self.path):
             return self.path
-        name = (self.id or image_stem(self.files)) + split(self.path)[1]
-        return os.path.join(os.path.dirname(self.path), name)
+        folder, first = folder_and_name(self.path)
+        return os.path.join(folder, (self.id or image_stem(self.files)) + split(first)[1])
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -88,6 +100,8 @@ class InputSpec:
 
 def files_of_key(key: str) -> list[str]:
     """The paths in the key of an input that is refused, and has no request."""
+    if is_remote(key):
+        return [key.split(STACKED)[0]]
     path, *more = [key] if os.path.lexists(key) else key.split(STACKED)
     if not os.path.lexists(path) and os.path.lexists(place := path.partition("#")[0]):
         path = place
@@ -99,8 +113,8 @@ def _files(name: str, folder: str, where: str) -> dict[str, Any]:
     this very name."""
     whole = os.path.join(folder, name)
     parts = [name] if os.path.lexists(whole) else [part.strip() for part in name.split(STACKED)]
-    path, *more = (os.path.join(folder, part) for part in parts)
-    errors = (why_not_local(part) for part in parts)
+    path, *more = (joined(folder, part) for part in parts)
+    errors = (why_no_input(part) for part in parts)
     error = next(filter(None, errors), "") or _not_utf8((path, *more), where)
     if not all(parts):
         path, more, error = (

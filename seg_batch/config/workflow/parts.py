@@ -23,7 +23,7 @@ from seg_batch.config.workflow.fields import (
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_also, check_pattern
-from seg_batch.config.workflow.paths import GlobText, NameText, PathText
+from seg_batch.config.workflow.paths import GlobText, ImageText, NameText, PathText
 from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
 
@@ -33,7 +33,7 @@ ID = "{id}"  # in patterns of a stack: the part of their paths that the files of
 class InputCase(CheckedValue):
     """One image of one or several files, as in the manifest of a training. ``id``: its name in outputs."""
 
-    image: Annotated[tuple[PathText, ...], Field(min_length=1), BeforeValidator(as_list)]
+    image: Annotated[tuple[ImageText, ...], Field(min_length=1), BeforeValidator(as_list)]
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @model_validator(mode="before")

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from seg_batch.config.yaml_source import SourceText
 from seg_batch.core.files import kind_of_address, why_not_local
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.text import nearest
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -101,6 +102,11 @@ def _local(value: object) -> object:
     return value
 
 
+def _image(value: object, info: ValidationInfo) -> object:
+    value = _resolved(value, info)
+    return value if isinstance(value, str) and is_remote(value) else path_of(value, info)
+
+
 def _glob(value: object, info: ValidationInfo) -> object:
     value = _resolved(value, info)
     if not isinstance(value, SourceText) or kind_of_address(value):
@@ -132,6 +138,7 @@ def _pair(value: object, info: ValidationInfo) -> object:
 
 _Plain = Annotated[str, Field(min_length=1), AfterValidator(str)]  # str: without the folder
 PathText = Annotated[_Plain, BeforeValidator(path_of)]  # a file or folder
+ImageText = Annotated[_Plain, BeforeValidator(_image)]  # the same, or an address of an image
 GlobText = Annotated[_Plain, BeforeValidator(_glob)]  # a file, a folder or a pattern
 NameText = Annotated[_Plain, BeforeValidator(_if_path)]  # with a slash a path, else a name
 ExpandedText = Annotated[_Plain, BeforeValidator(_resolved)]  # no path

@@ -23,6 +23,7 @@ from typing import Any
 
 from seg_batch.core.errors import BusyError, InputError, OutputError, PlanError
 from seg_batch.core.files import file_lock, flush, require_local_output, translate_os_errors
+from seg_batch.core.privacy.addresses import absolute, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.run_files import PARTIAL, hidden_beside, shortened
 
@@ -193,4 +194,4 @@ def _write(path: Path, plain: dict[str, Any]) -> None:
 
 
 def _absolute(path: str) -> str:
-    return path if "\0" in path else os.path.abspath(path)
+    return path if "\0" in path else shown(absolute(path))

@@ -14,7 +14,7 @@ from seg_batch.io.sources.protocol import AlphaOption
 
 def _open(
     name: str,
-    path: Path,
+    path: Any,
     *,
     volume: int | None = None,
     staged: Path | None = None,
@@ -37,6 +37,7 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         matches=lambda head: head.startswith(magic) and head[128:132] != b"DICM",
         open=partial(_open, name),
         marks_alpha=True,
+        is_read_remotely=True,
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any, get_args
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import split_part
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.formats.remote import open_remote_image
 from seg_batch.io.sources.header_errors import header_errors
 from seg_batch.io.sources.iterate import corner_warnings, pieces
 from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, Source, SourceInfo
@@ -40,6 +42,8 @@ def open_source(
     """
     if alpha not in get_args(AlphaReading) and alpha != "auto":
         raise InputError(f"alpha can't be read as {alpha!r}: use auto, data or mask")
+    if is_remote(path):
+        return open_remote_image(str(path), scene, volume=volume, alpha=alpha, series=series)  # type: ignore[no-any-return]
     form = _format(path, series_files)
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
     options |= {"scene": scene} if form.reads_scene else {}
@@ -83,6 +87,8 @@ def stage(
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't be written to.
     """
+    if is_remote(path):
+        return Path(path)
     form = _format(path, series_files)
     if form.stage is None:
         return Path(path)

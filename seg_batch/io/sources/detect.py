@@ -12,8 +12,10 @@ from pathlib import Path
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import file_of, require_local_input
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.foreign import foreign
+from seg_batch.io.sources.formats.remote import remote_image
 from seg_batch.io.sources.gzip_members import GZIP, GZIP_ERRORS, gzip_head
 from seg_batch.io.sources.protocol import remedy_of
 
@@ -21,8 +23,10 @@ _HEAD_BYTES = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def detect(path: str | Path) -> str:
-    """The name of the format among ``FORMATS``; else ``InputError``."""
+def detect(path: str | Path, allow: tuple[str, ...] = ()) -> str:
+    """The name of the format among ``FORMATS``; else ``InputError``. ``allow``: of ``SceneOptions``, for remote files."""
+    if is_remote(path):
+        return remote_image(str(path), allow).form.name
     require_local_input(path)
     path = file_of(path)
     if _is_folder(path):

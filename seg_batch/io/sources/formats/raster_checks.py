@@ -19,6 +19,7 @@ from rasterio.enums import PhotometricInterp
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import show_bytes
+from seg_batch.io.remote.as_path import AnyPath
 from seg_batch.io.sources.formats.jp2 import decoded_bytes, jp2_complete
 from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
 from seg_batch.io.sources.side_files import MASK
@@ -34,7 +35,7 @@ _WITHOUT_LENGTH = (0x01, 0xD8)
 _SCAN_BYTES = 64 << 10
 
 
-def check_directory(path: Path, name: str) -> None:
+def check_directory(path: AnyPath, name: str) -> None:
     """``InputError`` where a directory of a BigTIFF, or a value of one, has a place that no file has.
 
     libtiff would ask the system for the place, and print a line for each refusal.
@@ -73,7 +74,7 @@ def _next_directory(file: Any, at: int, order: str, nowhere: int) -> int | None:
     return int(struct.unpack(f"{order}Q", entries[-8:])[0])
 
 
-def check_size(path: Path, name: str, dataset: Any) -> None:
+def check_size(path: AnyPath, name: str, dataset: Any) -> None:
     """Refuse what no file of this size can hold, and blocks that can't be decoded in memory.
 
     Files are read box by box, so that a large extent alone is harmless, and a sparse or well
@@ -112,7 +113,7 @@ def block_bytes(dataset: Any) -> int:
     return int(rows * columns * bands * max(np.dtype(d).itemsize for d in dataset.dtypes))
 
 
-def check_complete(path: Path, name: str, dataset: Any) -> list[str]:
+def check_complete(path: AnyPath, name: str, dataset: Any) -> list[str]:
     """``InputError`` where the end of the file is missing; a warning where one block is cut.
 
     A block that begins in the file and ends outside of it is damage in one place: the rest can be
@@ -131,7 +132,7 @@ def check_complete(path: Path, name: str, dataset: Any) -> list[str]:
     return ["the file ends within a block: some pixels can't be read"] if cut else []
 
 
-def _tiff_ends(path: Path, dataset: Any) -> tuple[bool, bool]:
+def _tiff_ends(path: AnyPath, dataset: Any) -> tuple[bool, bool]:
     """Of up to 2048 blocks spread evenly, and the last one: does any begin outside the file (or
     do all end outside)? Does any end outside?"""
     size = path.stat().st_size
@@ -151,7 +152,7 @@ def _tiff_ends(path: Path, dataset: Any) -> tuple[bool, bool]:
     return max(starts) >= size or min(stops) > size, max(stops) > size
 
 
-def _png_complete(path: Path) -> bool:
+def _png_complete(path: AnyPath) -> bool:
     """Whether every chunk is there with its checksum, up to IEND."""
     with path.open("rb") as file:
         file.seek(8)
@@ -192,7 +193,7 @@ def _png_chunk(file: Any, kind: bytes, length: int) -> bool:
     return bool(file.read(4) == struct.pack(">I", checksum))
 
 
-def _jpeg_complete(path: Path) -> bool:
+def _jpeg_complete(path: AnyPath) -> bool:
     """Whether the image has its end: the last two bytes, or, where others follow (the video of a motion
     photo), by its segments. That of a thumbnail within a segment does not count."""
     with path.open("rb") as file:

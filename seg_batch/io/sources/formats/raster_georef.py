@@ -12,6 +12,7 @@ import rasterio
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, crs_name, voxel_distance
+from seg_batch.io.remote.as_path import AnyPath
 from seg_batch.io.sources.crs import (
     WHOLE_CRS,
     crs_wkt,
@@ -47,7 +48,7 @@ def raster_georef(dataset: Any) -> RasterGeoref:
     )
 
 
-def require_finite(path: Path, georef: RasterGeoref) -> None:
+def require_finite(path: AnyPath, georef: RasterGeoref) -> None:
     """InputError for coordinates that are no numbers: nothing can be placed by them."""
     points = (number for point in georef.gcps for number in point)
     if not all(map(math.isfinite, (*georef.transform, *points))):

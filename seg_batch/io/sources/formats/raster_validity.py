@@ -71,12 +71,16 @@ class Bands:
         valid = reduce(and_, opaque).transpose(1, 2, 0) if opaque else None
         return held[:count].transpose(1, 2, 0), valid
 
+    def stored_in(self, dataset: Any) -> tuple[int, ...]:
+        """The bands whose blocks have to be read: one of all where pixels are stored whole."""
+        bands = (*self.data, *self.alpha)
+        return bands[:1] if dataset.interleaving == Interleaving.pixel else bands
+
     def is_hole(self, dataset: Any, box: Box) -> bool:
         """Whether a GeoTIFF stores no block of these bands in a box, so that all its pixels are like the first."""
         if self.masks or dataset.driver != "GTiff":
             return False
-        bands = (*self.data, *self.alpha)
-        bands = bands[:1] if dataset.interleaving == Interleaving.pixel else bands
+        bands = self.stored_in(dataset)
         sides = dataset.block_shapes[0]
         axes = zip(box.start, box.stop, sides, strict=True)
         rows, columns = (range(a // side, -(-b // side)) for a, b, side in axes)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from seg_batch.core.files import split_part
+from seg_batch.core.privacy.addresses import absolute, folder_and_name, is_remote, name_in
 from seg_batch.core.registry.formats import split
 
 _BETWEEN = "_-. "
@@ -22,6 +22,8 @@ _WORDS = re.compile(f"[{re.escape(_BETWEEN)}]+|[^{re.escape(_BETWEEN)}]+")
 def stem_of(path: str) -> str:
     """The name of a file without its ending, or of a folder, which has none; of an index (PS3.10 8.6) that of its folder; of an
     image in a file with the name of that."""
+    if is_remote(path):
+        return split(name_in(path))[0] or name_in(path)
     whole, part = split_part(path)
     if part:
         words = re.sub(r"[^\w.-]+", "_", part).strip("_")
@@ -49,7 +51,7 @@ def channel_names(paths: Sequence[str]) -> list[str]:
         return [f"volume{k}" for k in range(len(paths))]
     stems = [stem_of(path) for path in paths]
     if len(paths) > 1 and len(set(stems)) == 1:
-        stems = [Path(path).absolute().parent.name for path in paths]
+        stems = [os.path.basename(folder_and_name(absolute(path))[0]) for path in paths]
     words = [_WORDS.findall(stem) for stem in stems]
     most = min(map(len, words)) - 1
     if len(set(stems)) < len(stems) or len(stems) == 1 or most < 1:

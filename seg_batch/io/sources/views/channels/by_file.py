@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.common_names import spelling
 from seg_batch.core.errors import InputError
+from seg_batch.core.privacy.addresses import is_remote, shown
 from seg_batch.io.sources.naming.stack_names import stem_of
 from seg_batch.io.sources.protocol import SourceInfo
 
@@ -47,10 +48,10 @@ def _by_number(info: SourceInfo, count: int) -> tuple[int, ...] | str | None:
 
 def require_different(paths: Sequence[str]) -> None:
     """``InputError`` where two of the files of one image are the same."""
-    real = [os.path.realpath(path) for path in paths]
+    real = [shown(path) if is_remote(path) else os.path.realpath(path) for path in paths]
     for n, path in enumerate(real):
         if path in real[:n]:
-            first, twice = paths[real.index(path)], paths[n]
+            first, twice = shown(paths[real.index(path)]), shown(paths[n])
             named = "is named twice" if first == twice else f"and {first} are one file"
             raise InputError(
                 f"{twice} {named}, so two channels of the image would be the same: name the file of each "

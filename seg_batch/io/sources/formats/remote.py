@@ -1,0 +1,61 @@
+"""Images of other hosts and of buckets: which format they are of, and how they are opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seg_batch.config.image_options.scene import SceneOptions
+from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import FORMATS, Format
+from seg_batch.io.remote.as_path import RemotePath
+from seg_batch.io.remote.reader import RemoteFile, open_remote
+
+
+@dataclass(frozen=True)
+class RemoteImage:
+    """A remote image as far as its first bytes tell. ``path``: what its reader opens."""
+
+    form: Format
+    path: Path | RemotePath = field(repr=False)
+
+
+def remote_image(url: str, allow: tuple[str, ...]) -> RemoteImage:
+    """The format of a remote image by its first bytes. InputError where it can't be read, or is of a format that is read
+    from this machine alone."""
+    file = open_remote(url, allow)
+    return RemoteImage(_format_of(file), RemotePath(file))
+
+
+def _format_of(file: RemoteFile) -> Format:
+    form = next((form for form in FORMATS.values() if form.matches(file.head)), None)
+    if form is not None and form.is_read_remotely:
+        return form
+    readable = [form.title for form in FORMATS.values() if form.is_read_remotely]
+    named = (
+        f"a file of {form.title}"
+        if form is not None
+        else "no file of these formats by its first bytes"
+    )
+    raise InputError(
+        f"{file.path}: {named}, and from other hosts only {', '.join(readable)} are read: copy it and give the copy"
+    )
+
+
+def open_remote_image(
+    url: str, scene: SceneOptions, *, volume: int | None, alpha: str, series: str | None
+) -> Any:
+    """The source of a remote image; InputError where it can't be read whole and unambiguously."""
+    from seg_batch.io.sources.header_errors import header_errors
+
+    image = remote_image(url, scene.allow)
+    form, options = image.form, dict[str, Any]()
+    if series is not None:
+        raise InputError(f"{image.path}: {form.title} holds no series; leave out --series")
+    if form.marks_alpha:
+        options["alpha"] = alpha
+    if form.reads_scene:
+        options["scene"] = scene
+    with header_errors(str(image.path), form.title):
+        return form.open(image.path, volume=volume, staged=None, **options)
