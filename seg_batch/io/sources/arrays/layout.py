@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def _arranged(value: Any, volume: int | None) -> Any:
         if role in "t-":
             steps = value.sizes[name]
             value = value.isel(
-                {name: chosen_volume("the array", f"{steps} steps of {name}", steps, volume)}
+                {name: chosen_volume(Path("the array"), f"{steps} steps of {name}", steps, volume)}
             )  # type: ignore[arg-type]
     kept = {role: name for name, role in roles.items() if role in "czyx"}
     if "?" in roles.values() or len(kept) != value.ndim or not {"y", "x"} <= kept.keys():
