@@ -98,11 +98,13 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are;
+    ``stac``: the item that they are assets of. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]
+    stac: NotRequired[dict[str, Any]]
     mosaic: NotRequired[int]
     format: str
     channels: list[str]
@@ -112,8 +114,7 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """The work on the blocks. ``spells``: see ``block_intervals``; ``peak_rss_bytes``: the most that the work at
-    this input took of a process (``measuring.memory``)."""
+    """The work on the blocks. ``spells``: see ``block_intervals``; ``peak_rss_bytes``: the most that it took of a process."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -131,7 +132,8 @@ class WorkFacts(TypedDict):
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
     to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area."""
+    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area; ``remote``: what is
+    in a bucket, by the paths that it was made at."""
 
     segbatch: str
     status: str
@@ -142,6 +144,7 @@ class Report(WorkFacts):
     post: list[PostStepRow]
     seams: SeamSummary | None
     unclassified_voxels: int
+    remote: NotRequired[dict[str, Any]]
     product: ProductFacts
     probabilities: ProductFacts | None
     also: NotRequired[list[AlsoFacts]]
@@ -320,6 +323,8 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
     }
     if info.series:
         facts["series"] = info.series
+    if item := info.facts.get("stac"):
+        facts["stac"] = item
     if info.pieces:
         facts["mosaic"] = len(info.pieces)
     return {**facts, "files": list(info.paths)} if info.stack or info.pieces else facts

@@ -127,7 +127,8 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
     outputs, plan = prepared.outputs, prepared.plan
     overwrite, changed = prepared.request.overwrite, list[str]()
     _remove_remnant(outputs.store)
-    if report and outputs.product.exists() and not overwrite:
+    there = outputs.product.exists() or bool(report and report.get("remote"))
+    if report and there and not overwrite:
         changed = _changed(report, prepared)
     if outputs.store.exists():
         try:
