@@ -19,7 +19,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.fit.review import review_of
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.products.facts import BorderFacts, TilesFacts
+from seg_batch.inference.products.facts import BlockCounts, BorderFacts, TilesFacts
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -37,18 +37,6 @@ class Failure(TypedDict):
     block: str
     box: str
     error: str
-
-
-class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
-    area and empty by the file's index, where there are any."""
-
-    total: int
-    done: int
-    failed: int
-    resumed: int
-    outside: NotRequired[int]
-    empty: NotRequired[int]
 
 
 class PostStepRow(TypedDict):

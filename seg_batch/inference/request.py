@@ -40,6 +40,7 @@ from seg_batch.inference.planning.identity import (
 )
 from seg_batch.inference.planning.made_here import made_here
 from seg_batch.inference.planning.unseen_views import tta_warnings
+from seg_batch.inference.planning.zoned import zone_lines
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.wanted.crop import Cut, cut_to
 from seg_batch.inference.wanted.parts import area_warnings
@@ -205,6 +206,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         )
         all_of_it = not request.also_where_possible
         outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        zoned = zone_lines(request.options.further, outputs, made_of, everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
@@ -222,7 +224,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         asked = _memory_asked(request)
         plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
-        warnings += (*of_area, *area_warnings(area, model.card))
+        warnings += (*of_area, *area_warnings(area, model.card), *zoned)
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()

@@ -15,7 +15,7 @@ from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
-from seg_batch.batch.inputs.mosaics import mosaic_of
+from seg_batch.batch.inputs.mosaics import maps_of_pieces, mosaic_of
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stac.specs import specs_of_items
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
@@ -39,6 +39,7 @@ from seg_batch.core.run_files import (
     PROBABILITIES,
     REPORT,
     STORE,
+    TILES,
     named,
     shortened,
 )
@@ -305,6 +306,7 @@ def products(folder: str) -> set[str]:
             report in names and _report(os.path.join(folder, report))
         ):
             made.add(name)
+    further |= maps_of_pieces(folder) if TILES in names else set()
     return made | further | {with_probabilities(product) for product in made}
 
 

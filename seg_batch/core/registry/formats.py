@@ -93,6 +93,7 @@ FORMATS: Registry[Format] = Registry(
         "netcdf": "seg_batch.io.formats.variables:NETCDF",
         "hdf5": "seg_batch.io.formats.variables:HDF5",
         "grib": "seg_batch.io.formats.variables:GRIB",
+        "vrt": "seg_batch.io.formats.vrt:VRT",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",

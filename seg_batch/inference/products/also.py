@@ -17,6 +17,7 @@ from seg_batch.config.image_options.scene import PLAIN, FurtherOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
+from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.spells import spell
@@ -39,7 +40,6 @@ from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace
 from seg_batch.io.sinks.spec import MainProduct, ProductSpec, Read
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import Source
 
 
@@ -130,7 +130,7 @@ def _settings(form: str, further: FurtherOptions) -> dict[str, Any]:
     said = {name: getattr(further, name) for name in PRODUCTS[form].settings}
     said = {name: value for name, value in said.items() if value != before[name]}
     if "zones" in said:
-        said["zones"] = file_identity(Path(said["zones"]))["sha256_ends"]
+        said["zones"] = sha256(zones) if (zones := Path(said["zones"])).is_file() else ""
     return {n: list(v) if isinstance(v, tuple) else v for n, v in said.items()}
 
 

@@ -63,8 +63,8 @@ class ImageSpec:
     mosaic: bool = False
     scene: SceneOptions = AS_FILES
     item: StacItem | None = None
-    window: Box | None = None
     one_grid: OneGrid = FINEST
+    window: Box | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
