@@ -32,6 +32,7 @@ from seg_batch.core.run_files import (
     INTERMEDIATE,
     JOURNAL,
     JUNIT,
+    MAPS,
     METRICS,
     PAGE,
     PART,
@@ -52,7 +53,10 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS)
+REPORTS = (
+    *(SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, MAPS),
+    *(AREAS, VOLUMES, AREAS_BY_CLASS, VOLUMES_BY_CLASS),
+)
 
 
 def remove_leftovers(job: BatchJob) -> None:
@@ -101,6 +105,8 @@ def write_quarantined(job: BatchJob) -> None:
             files = job.requests[key].files if key in job.requests else files_of_key(key)
             hides = bool(job.workflow["outputs"].get("deidentify"))
             listed = key if hides else _listed(STACKED.join(files))
+            if key in job.requests and job.requests[key].mosaic:
+                listed = f"# {visible(key)}: a mosaic is no line of a list; run its workflow again"
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

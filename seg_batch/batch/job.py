@@ -128,7 +128,15 @@ def teller_of(workflow: Workflow) -> Teller | None:
     named: tuple[Any, ...] = ()
     if inputs:
         cases = [path for case in inputs.cases for path in case.image]
-        named = (inputs.paths, inputs.dicom, inputs.stack, inputs.manifest, inputs.list, cases)
+        named = (
+            inputs.paths,
+            inputs.dicom,
+            inputs.stack,
+            inputs.mosaic,
+            inputs.manifest,
+            inputs.list,
+            cases,
+        )
     paths = [
         path for each in named if each for path in ((each,) if isinstance(each, str) else each)
     ]
@@ -163,7 +171,7 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
     """The request of one input."""
     options = workflow.plan_options()
     return Request(
-        input=spec.files if spec.more else spec.path,
+        input=spec.files if spec.more or spec.mosaic else spec.path,
         output=spec.output,
         model=_model_names(spec.model or workflow.model),
         options=options if spec.bands is None else replace(options, bands=spec.bands),
@@ -175,7 +183,7 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         also=workflow.outputs.also,
         also_where_possible=True,
         mosaic=spec.mosaic,
-        tiles_out=workflow.outputs.tiles,
+        tiles_out=workflow.outputs.tiles if spec.mosaic else None,
     )
 
 

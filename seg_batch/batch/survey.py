@@ -5,7 +5,6 @@ Inputs that can't be done are then refused with the reason; the others are order
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from seg_batch.batch.job import PlannedInput, RefusedInput
 from seg_batch.batch.journal.events import InputFacts
 from seg_batch.batch.summaries import input_facts
 from seg_batch.core.errors import ClusterError, SegbatchError
+from seg_batch.core.files import file_of
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.executors import Pool, run_bounded
@@ -69,7 +69,7 @@ def told_facts(facts: InputFacts, request: Request) -> InputFacts:
 
 
 def _exists(request: Request) -> bool:
-    return all(is_remote(path) or os.path.exists(path) for path in request.files)
+    return all(is_remote(path) or file_of(path).exists() for path in request.files)
 
 
 def survey_inputs(

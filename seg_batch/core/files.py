@@ -194,6 +194,8 @@ def hash_of(*paths: Path) -> str:
 def kind_of_address(path: str | os.PathLike[str]) -> str | None:
     """What the text is instead of a path of this machine: ``a URL``, for one; None for a path."""
     text = os.fsdecode(path)
+    if split_part(text)[1]:
+        return None
     if _VIRTUAL.match(text):
         return "a virtual path of GDAL"
     if _URL.match(text):
@@ -220,3 +222,19 @@ def require_local_output(path: str | os.PathLike[str]) -> None:
     """OutputError for an address that is no path of this machine."""
     if why := why_not_local(path):
         raise OutputError(why)
+
+
+def split_part(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The file of an image, and which image in it: ``a.nc:t2m`` is ``t2m`` in ``a.nc``. The second is empty where the whole
+    text is a path, or where no part before a colon is."""
+    text = os.fsdecode(path)
+    if ":" not in text or os.path.lexists(text):
+        return text, ""
+    ends = (at for at, letter in enumerate(text) if letter == ":" and at)
+    end = next((at for at in ends if os.path.isfile(text[:at])), len(text))
+    return text[:end], text[end + 1 :]
+
+
+def file_of(path: str | os.PathLike[str]) -> Path:
+    """The file, or the folder, of an image that may lie in it beside others."""
+    return Path(split_part(path)[0])

@@ -31,6 +31,7 @@ PROBE = f"{RUNS}-probe-"  # pid, host and a unique name follow
 MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"
 # Hidden: a folder with an image that is to be moved, and at its destination; the name that it gets there.
 MOVING, MOVED, DESTINATION = f"{RUNS}-moving", f"{RUNS}-moved", f"{RUNS}-destination"
+TILES = "tiles.jsonl"  # in a folder with maps of the pieces of a mosaic
 RESERVED = f"{RUNS}-reserved"
 # Hidden: beside the folder of a series that is being received; a folder of instances that are being written.
 RECEIVING, INCOMING = f"{RUNS}-receiving", f"{RUNS}-incoming"
@@ -45,6 +46,7 @@ SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"
 JUNIT, METRICS = "report.xml", "metrics.prom"
 AREAS, VOLUMES = "areas.csv", "volumes.csv"
+MAPS = "maps.vrt"  # all maps seen as one; maps_2.vrt those of a second CRS
 AREAS_BY_CLASS, VOLUMES_BY_CLASS = "areas_by_class.csv", "volumes_by_class.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.

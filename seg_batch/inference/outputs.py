@@ -101,7 +101,7 @@ def outputs_for(
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself. The stem of several files is what their names begin with;
     ``stem``: another one."""
-    stem = stem or image_stem([f.path for f in info.files])
+    stem = stem or image_stem(info.paths)
     outputs = _product_of(stem, info.kind, output, many)
     return replace(outputs, also=also_paths(also, outputs.product, stem, many))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,8 @@ from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
+from seg_batch.inference.products.file_borders import file_borders
+from seg_batch.inference.products.tiles import check_tiles, make_tiles
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import Prepared, Request, prepare
 from seg_batch.inference.resume import (
@@ -51,8 +53,11 @@ from seg_batch.inference.resume import (
     require_same_input,
     require_some,
 )
+from seg_batch.inference.sliding_window.block import Receipt
+from seg_batch.inference.wanted.idle import end_idle, idle_blocks, idle_line
+from seg_batch.inference.wanted.parts import wanted_voxels
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
-from seg_batch.inference.worker_requirements import requirements_of
+from seg_batch.inference.worker_requirements import requirements_of, some_files
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import SourceInfo
@@ -94,6 +99,7 @@ def _predicted(
     report = read_report(outputs)
     check_destination(draft, report)
     check_also(draft, report)
+    check_tiles(draft)
     require_disk(draft, report)
     with leaving_nothing_behind(outputs), leaving_no_copy(hidden, draft.info, outputs):
         normaliser, staged, limits = _numbers(draft, callback)
@@ -101,7 +107,7 @@ def _predicted(
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return make_missing(prepared, earlier, callback)
+            return make_tiles(prepared, make_missing(prepared, earlier, callback), callback)
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             with spell("store"):
                 store = open_store(prepared, report)
@@ -121,6 +127,7 @@ def _predicted(
                     limits,
                     prepared.request.pseudonym,
                     _identity_of_remote(prepared.info),
+                    prepared.area,
                 )
                 return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
 
@@ -132,7 +139,10 @@ def _identity_of_remote(info: SourceInfo) -> dict[str, Any] | None:
 
 def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:
     """A pool of this run's own, whose workers were checked against its requirements."""
-    plan, files = prepared.plan, staged or prepared.request.files
+    plan, request = prepared.plan, prepared.request
+    files: tuple[str | Path, ...] = staged or request.files
+    if request.mosaic:
+        files = (*staged, *some_files(request))
     folder = prepared.outputs.product.parent
     needs = requirements_of(prepared.model, plan, inputs=files, outputs=[folder])
     return open_pool(prepared.request.cluster, plan.workers, needs)
@@ -147,22 +157,7 @@ def _numbers(
     Staging and the pass for statistics happen once, here, so that every worker reads the same
     plain file and uses the same numbers (law 6).
     """
-    card, staged = prepared.model.card, tuple[Path, ...]()
-    files = prepared.info.files
-    if any(FORMATS[file.format].stage for file in files):
-        callback.on(events.Stage("staging the volume"))
-        with spell("staging"):
-            request = prepared.request
-            staged = tuple(
-                stage(
-                    file.path,
-                    prepared.outputs.staging,
-                    volume=request.volume,
-                    series=request.series,
-                    series_files=request.series_files,
-                )
-                for file in files
-            )
+    card, staged = prepared.model.card, _staged(prepared, callback)
     known = card.normalisation.normaliser()
     if known and not (prepared.plan.model_grid or {}).get("normalised"):
         return known, staged, None
@@ -170,6 +165,27 @@ def _numbers(
     with spell("statistics"), open_view(prepared.request.image(staged), card) as view:
         normaliser = known or view.numbers(card.normalisation)
         return normaliser, staged, view.limits(normaliser)
+
+
+def _staged(prepared: Prepared[DraftPlan], callback: Callback) -> tuple[Path, ...]:
+    """The files that are read instead of the input, where there are any; of a mosaic its index."""
+    request, files, folder = prepared.request, prepared.info.files, prepared.outputs.staging
+    if request.mosaic:
+        return (request.image().stage_index(prepared.info, folder),)
+    if not any(FORMATS[file.format].stage for file in files):
+        return ()
+    callback.on(events.Stage("staging the volume"))
+    with spell("staging"):
+        return tuple(
+            stage(
+                file.path,
+                folder,
+                volume=request.volume,
+                series=request.series,
+                series_files=request.series_files,
+            )
+            for file in files
+        )
 
 
 def _run(
@@ -189,18 +205,23 @@ def _run(
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
+    idle = _idle(prepared, store, job, done)
+    run.receipts += idle.values()
+    done |= idle
+    if idle and (line := idle_line(idle.values(), plan.blocks)):
+        callback.on(events.Stage(line))
     todo = [block for block in plan.output_blocks if block.name not in done]
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
         _predict_blocks(job, todo, pool, run, callback, stop, most, export)
-        require_some(prepared, run)
+        require_some(prepared, run, wanted_voxels(prepared.area, plan.output_blocks))
         mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
         callback.on(events.Stage("writing the product"))
         products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
-        known_as(prepared.info, prepared.request.pseudonym, plan.fingerprint["input"]),
+        known_as(prepared.of_product, prepared.request.pseudonym, plan.fingerprint["input"]),
         prepared.model,
         prepared.verdict,
         plan,
@@ -210,6 +231,8 @@ def _run(
         seconds=time.perf_counter() - start,
         steps=mapped.steps,
     )
+    if borders := file_borders(prepared):
+        report["file_borders"] = borders
     if stale := (read_report(outputs) or report).get("also"):
         report["also"] = stale  # which says of which map they are
     report = told_report(report, prepared.request.pseudonym)
@@ -218,7 +241,20 @@ def _run(
         remember(plan, prepared.model, run.receipts[len(done) :])
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
-    return make_missing(prepared, report, callback)
+    return make_tiles(prepared, make_missing(prepared, report, callback), callback)
+
+
+@spell("idle")
+def _idle(
+    prepared: Prepared[Plan], store: WorkStore, job: BlockJob, done: Container[str]
+) -> dict[str, Receipt]:
+    """The receipts of blocks that need no model, which are done here."""
+    if prepared.info.kind != "raster":
+        return {}
+    blocks = [block for block in prepared.plan.output_blocks if block.name not in done]
+    with open_view(job.image, prepared.model.card) as view:
+        idle = idle_blocks(view.native, prepared.area, blocks)
+        return end_idle(idle, prepared.plan, view, store) if idle.blocks else {}
 
 
 @spell("blocks")

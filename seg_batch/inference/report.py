@@ -6,6 +6,7 @@ The values of its JSON are declared here once, for all readers.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -18,6 +19,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.fit.review import review_of
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
+from seg_batch.inference.products.facts import BorderFacts, TilesFacts
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -38,12 +40,15 @@ class Failure(TypedDict):
 
 
 class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left."""
+    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
+    area and empty by the file's index, where there are any."""
 
     total: int
     done: int
     failed: int
     resumed: int
+    outside: NotRequired[int]
+    empty: NotRequired[int]
 
 
 class PostStepRow(TypedDict):
@@ -105,11 +110,12 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]
+    mosaic: NotRequired[int]
     format: str
     channels: list[str]
     dtype: str
@@ -137,7 +143,7 @@ class WorkFacts(TypedDict):
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
     to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.georef_to_json``."""
+    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area."""
 
     segbatch: str
     status: str
@@ -151,9 +157,12 @@ class Report(WorkFacts):
     product: ProductFacts
     probabilities: ProductFacts | None
     also: NotRequired[list[AlsoFacts]]
+    file_borders: NotRequired[BorderFacts]
+    tiles: NotRequired[TilesFacts]
     model: ModelFacts
     plan: dict[str, Any]
     geometry: dict[str, Any]
+    extent: NotRequired[list[int]]
     source: SourceFacts
     fit: NotRequired[dict[str, Any]]
     deidentified: NotRequired[bool]
@@ -212,6 +221,7 @@ class BlockTally:
                 "done": done,
                 "failed": len(self.failures),
                 "resumed": self.resumed,
+                **Counter(r["idle"] for r in self.receipts if "idle" in r),  # type: ignore[typeddict-item]
             },
             "failures": self.failures,
             "n_tiles": plan.tiles,
@@ -301,6 +311,7 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
+        **({} if info.extent == plan.extent else {"extent": list(info.extent)}),  # type: ignore[typeddict-item]
         "source": _source(info, tally.receipts),
         "fit": verdict.to_json(),
         "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],
@@ -321,7 +332,9 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
     }
     if info.series:
         facts["series"] = info.series
-    return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
+    if info.pieces:
+        facts["mosaic"] = len(info.pieces)
+    return {**facts, "files": list(info.paths)} if info.stack or info.pieces else facts
 
 
 def _model(card: ModelCard) -> ModelFacts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import socket
@@ -22,6 +21,7 @@ from seg_batch.core.errors import (
     StoreError,
     UnreadableError,
 )
+from seg_batch.core.files import file_of
 from seg_batch.core.hardware import is_running
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import holds_probabilities
@@ -69,8 +69,8 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 def _require_apart(product: Path, prepared: Prepared[Decisions]) -> None:
     """OutputError for a path that is or holds the input, or lies in another store."""
-    paths = (file.path for file in prepared.info.files if not is_remote(file.path))
-    for source in (Path(path).resolve() for path in paths):
+    here = (path for path in prepared.info.paths if not is_remote(path))
+    for source in (file_of(path).resolve() for path in here):
         if source in (product, *product.parents) or product in source.parents:
             raise OutputError(
                 f"{product} is or holds the input, which would be lost: use another output"
@@ -175,8 +175,8 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    here = (file.path for file in info.files if not is_remote(file.path))
-    if not all(Path(path).exists() for path in here):
+    here = (path for path in info.paths if not is_remote(path))
+    if not all(file_of(path).exists() for path in here):
         return
     try:
         source = prepared.request.image().open()
@@ -257,10 +257,10 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def require_some(prepared: Prepared[Plan], run: BlockTally) -> None:
-    """The error of a run of which no voxel was read, or no block was predicted."""
+def require_some(prepared: Prepared[Plan], run: BlockTally, voxels: int) -> None:
+    """The error of a run of which no voxel of the ``voxels`` was read, or no block was predicted."""
     info = prepared.info
-    if run.lost_voxels == math.prod(prepared.plan.extent):
+    if run.lost_voxels == voxels:
         clean(prepared.outputs)
         damaged = " or ".join([info.path, *info.facts.get("masks", ())])
         raise UnreadableError(

@@ -10,7 +10,7 @@ from typing import Any
 from seg_batch.config.card import ModelCard
 from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
-from seg_batch.core.files import require_local_input
+from seg_batch.core.files import file_of, require_local_input
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
 from seg_batch.core.privacy.pseudonym import hushed
@@ -19,12 +19,14 @@ from seg_batch.inference.deidentified.codes import source_of
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.products.also import also_files
+from seg_batch.inference.products.reopened import as_mosaic
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report, SourceFacts, input_files
 from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.identity import changed_beside
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import OneGrid
 from seg_batch.io.sources.views.model_grid import ModelGrid
 from seg_batch.io.sources.views.open_view import View
 
@@ -117,7 +119,7 @@ def _side_files(outputs: Outputs, report: Report) -> list[Check]:
 def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
-        extent = tuple(report["plan"]["extent"])
+        extent = tuple(report.get("extent", report["plan"]["extent"]))
         changed = geometry_changes(path, georef_from_json(report["geometry"]), extent)
         counts = count_labels(path)
     except (SegbatchError, OSError) as error:
@@ -144,11 +146,12 @@ def led_back(report: Report, table: str | None) -> tuple[Report, Check]:
         return report, ("input", True, f"{code}, known to its table of codes alone: not checked without --deidentify TABLE")  # fmt: skip
     pseudonym, source = source_of(code, table)
     facts: SourceFacts = {**report["source"], "files": list(source.files)}
-    if gone := [path for path in source.files if not Path(path).exists()]:
+    if gone := [path for path in source.files if not file_of(path).exists()]:
         return report, ("input", True, f"{code}: {len(gone)} of its files gone: not checked")
     fingerprint = report["plan"]["fingerprint"]
     last = fingerprint.get("channels_last_axis", False)
-    spec = ImageSpec(source.files, source.volume, channels_last_axis=last, series=source.series)
+    last_axis = {"channels_last_axis": last, **as_mosaic(report["source"])}
+    spec = ImageSpec(source.files, source.volume, series=source.series, **last_axis)
     with hushed(pseudonym), closing(spec.open()) as opened:
         info = opened.info
     same = pseudonym.sealed([info.identity, info.series]) == report["source"]["identity"]
@@ -161,11 +164,16 @@ def led_back(report: Report, table: str | None) -> tuple[Report, Check]:
 def _input(report: Report) -> Check:
     """An input that is gone is not checked; one that exists has to be the file that was used."""
     files = input_files(report)
-    if gone := [path for path in files if not Path(path).exists()]:
-        return "input", True, f"{', '.join(gone)} is gone: not checked"
+    if gone := [path for path in files if not file_of(path).exists()]:
+        named = ", ".join(gone[:20])
+        return "input", True, f"{named} is gone: not checked"
     fingerprint, identity = report["plan"]["fingerprint"], report["source"]["identity"]
     volume, last = fingerprint.get("volume"), fingerprint.get("channels_last_axis", False)
     changed = []
+    if more := as_mosaic(report["source"]):
+        with closing(ImageSpec(tuple(files), **more).open()) as source:
+            same = source.info.identity == identity
+        return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
     known = identity["files"] if "files" in report["source"] else [identity]
     for path, before in zip(files, known, strict=True):
         spec = ImageSpec((path,), volume, channels_last_axis=last, series=_series(report))
@@ -187,7 +195,7 @@ def _grid(report: Report) -> list[Check]:
         return []
     grid, facts = ModelGrid.from_json(stated), report["model"]
     card = _card_of(facts["weights_sha256"])
-    if card is None or not all(Path(path).exists() for path in input_files(report)):
+    if card is None or not all(file_of(path).exists() for path in input_files(report)):
         return [
             (
                 "grid",
@@ -202,6 +210,9 @@ def _grid(report: Report) -> list[Check]:
         fingerprint.get("volume"),
         channels_last_axis=last,
         series=_series(report),
+        **as_mosaic(report["source"]),
+        bands=tuple(map(str, fingerprint.get("bands", ()))),
+        one_grid=OneGrid.stated(fingerprint),
     )
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     crop = grid.part if grid.crop else None

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.core.errors import SegbatchError
+from seg_batch.core.files import file_of
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.engines import info_of
 from seg_batch.executors import IN_FLIGHT, WorkerRequirements
@@ -24,6 +25,7 @@ from seg_batch.inference.request import Request, engine_of, named_model
 from seg_batch.io.sources.side_files import side_files
 
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
+MOST_PIECES = 16  # of a mosaic
 
 
 def requirements_of(
@@ -44,7 +46,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     prepared: see ``require_memory``."""
     requests = list(requests)
     needs = WorkerRequirements(
-        inputs=_with_side_files(path for request in requests[:1] for path in request.files),
+        inputs=_with_side_files(p for r in requests[:1] for p in some_files(r)),
         outputs=tuple(dict.fromkeys(str(_folder(request)) for request in requests))[:MOST_FOLDERS],
     )
     for request in {repr(request.model): request for request in requests}.values():
@@ -56,9 +58,15 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     return needs
 
 
+def some_files(request: Request) -> tuple[str, ...]:
+    """The files of an input; of many pieces of a mosaic a few, evenly spread: the others lie beside them."""
+    files = request.files
+    return files[:: -(-len(files) // MOST_PIECES)] if request.mosaic else files
+
+
 def _with_side_files(inputs: Iterable[str | Path]) -> tuple[str, ...]:
     """The files, each with those beside it that may change what is read of it."""
-    paths = [Path(path) for path in inputs if not is_remote(path)]
+    paths = [file_of(path) for path in inputs if not is_remote(path)]
     sides = {path: side_files(path) if os.path.isfile(path) else [] for path in paths}
     beside = [str(p.with_name(side.name)) for p in paths for side in sides[p] if side.counts]
     return (*map(str, paths), *beside)

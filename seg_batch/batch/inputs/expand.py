@@ -15,6 +15,7 @@ from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
+from seg_batch.batch.inputs.mosaics import mosaic_of
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
@@ -61,6 +62,10 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
     specs += _of_places(inputs.dicom, replace(asked, where="inputs.dicom"))
     if inputs.stack:
         specs += _stacks(inputs.stack, inputs.volume, products_in)
+    if inputs.mosaic:
+        left_out = partial(is_excluded, patterns=inputs.exclude)
+        pieces = partial(_pieces, products_in=products_in)
+        specs.append(mosaic_of(inputs.mosaic, pieces, left_out, _matching))
     for case in inputs.cases:
         path, *more = case.image
         specs.append(
@@ -108,6 +113,8 @@ def _of_places(texts: Sequence[str], asked: Place) -> Iterator[InputSpec]:
 
 
 def _is_left_out(spec: InputSpec, patterns: Sequence[str]) -> bool:
+    if spec.mosaic:
+        return False  # its pieces were left out, one by one
     if spec.series_files:
         return all(is_excluded(f"{spec.path}/{name}", patterns) for name in spec.series_files)
     return any(is_excluded(shown(path), patterns) for path in spec.files)
@@ -181,6 +188,15 @@ def _stacks(
         return specs
     why = why_no_image(as_glob(patterns[0]), [], _matching)
     return [InputSpec(patterns[0], where, error=f"{patterns[0]}: no image there: {why}")]
+
+
+def _pieces(text: str, products_in: Callable[[str], set[str]]) -> list[str]:
+    """The images of one text of a mosaic: in a folder, or matches; or the file itself."""
+    if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
+        return _images(_entries(text), products_in)
+    if os.path.lexists(text) or not glob.has_magic(text):
+        return [text]
+    return _images(_matching(text), products_in)
 
 
 def _images(paths: Iterable[str], products_in: Callable[[str], set[str]]) -> list[str]:
@@ -257,7 +273,7 @@ def _is_image(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
-    if not split(name)[1]:
+    if not split(name)[1] and not (names_folder(name.lower()) and os.path.isdir(path)):
         return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False

@@ -39,7 +39,7 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
+    there is no input, and not refused either; ``name``: that of a mosaic in the run; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -54,6 +54,7 @@ class InputSpec:
     series_files: tuple[str, ...] = ()
     left_out: str = ""
     mosaic: bool = False
+    name: str = ""
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
 
@@ -68,6 +69,8 @@ class InputSpec:
         its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
+        if self.name:
+            return self.name
         if self.error is not None and not self.more and self.series is None:
             path = shown(self.path)
         else:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.normalise import Pixels
+from seg_batch.inference.products.reopened import as_mosaic
 from seg_batch.io import quicklook
 from seg_batch.io.pictures import Composite, jpeg_bytes, png_bytes
 from seg_batch.io.quicklook import Palette, Plane, Windows, draw_planes, open_seen
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import OneGrid
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
         None if volume is None else int(volume),
         channels_last_axis=last,
         series=source.get("series") or None,
+        **as_mosaic(source),
+        one_grid=OneGrid.stated(read),
     )
 
 

@@ -17,14 +17,15 @@ from seg_batch.batch.report.steps import steps_of, with_all_steps
 from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import read_json, write_bytes
-from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, METRICS, PAGE, WORKFLOW
+from seg_batch.core.registry.formats import PRODUCTS
+from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, MAPS, METRICS, PAGE, WORKFLOW
 
 # Keys of the workflow in the report; not ``on_finish``, whose commands may hold secrets.
 SHOWN = ("name", "model", "models", "options", "post", "outputs", "steps")
 
 
 def write(folder: str | Path) -> RunReport:
-    """Write ``report.json``, ``report.xml``, ``metrics.prom``, ``areas.csv`` and ``volumes.csv`` (of which a run
+    """Write ``report.json``, ``report.xml``, ``metrics.prom``, ``areas.csv`` and ``volumes.csv``, ``maps.vrt`` (of which a run
     may have none) and ``report.html`` into the run's folder; returns the content of ``report.json``. ``InputError`` where there is no journal."""
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
@@ -52,5 +53,25 @@ def write(folder: str | Path) -> RunReport:
     write_bytes(folder / METRICS, metrics(facts).encode())
     for name, table in size_tables(facts["inputs"]).items():
         write_bytes(folder / name, table)
+    for name, content in _maps_together(facts, folder).items():
+        write_bytes(folder / name, content)
     write_bytes(folder / PAGE, run_page(facts, pictures).encode())
     return facts
+
+
+def _maps_together(facts: RunReport, folder: Path) -> dict[str, bytes]:
+    """A VRT over the maps that are GeoTIFFs, in place of earlier ones; none where there are no two."""
+    rows = (
+        row for row in facts["inputs"] if row["kind"] == "raster" and row["status"] == "complete"
+    )
+    outputs = [row["output"] or "" for row in rows]
+    geotiff = PRODUCTS["cog"]
+    endings = (*geotiff.endings, *geotiff.aliases)
+    maps = [Path(output) for output in outputs if output.endswith(endings)]
+    for earlier in folder.glob(MAPS.replace(".", "*.")):
+        earlier.unlink()
+    if len(maps) < 2:
+        return {}
+    from seg_batch.io.sinks.together_vrt import together  # with GDAL, of which volumes have no need
+
+    return together(maps, folder, Path(MAPS).stem)

@@ -37,8 +37,11 @@ def summary_lines(report: Report) -> str:
 
 def _also_lines(report: Report) -> list[str]:
     """One line per further product of this map."""
-    sha256 = report["product"]["sha256"]
-    return [f"  also {row['path']}" for row in report.get("also", ()) if row["of"] == sha256]
+    sha256, tiles = report["product"]["sha256"], report.get("tiles")
+    lines = [f"  also {row['path']}" for row in report.get("also", ()) if row["of"] == sha256]
+    if tiles and tiles["of"] == sha256:
+        lines.append(f"  also {tiles['files']} maps of pieces in {tiles['folder']}")
+    return lines
 
 
 def _resampled_lines(report: Report) -> list[str]:
@@ -62,9 +65,10 @@ def _post_lines(report: Report) -> list[str]:
 
 def _seam_lines(report: Report) -> list[str]:
     """The seam index; nothing where too few voxels were counted."""
+    borders = _border_lines(report)
     seams = report.get("seams")
     if seams is None or seams["index"] is None:
-        return []
+        return borders
     jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
     error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
     lines = [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
@@ -74,7 +78,15 @@ def _seam_lines(report: Report) -> list[str]:
             f"  {len(layers)} layer(s) see the whole patch: {layers[0]}{others}, which makes seams that "
             "no blending removes"
         )
-    return lines
+    return [*lines, *borders]
+
+
+def _border_lines(report: Report) -> list[str]:
+    """How much more often labels flip where two files of a mosaic meet."""
+    borders = report.get("file_borders")
+    if borders is None or borders["index"] is None:
+        return []
+    return [f"  file borders: x{borders['index']:.2f} the label flips elsewhere"]
 
 
 def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
@@ -125,7 +137,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
             f"{plan.patch_choice['why']}",
         ),
         *_averaging(plan, len(prepared.model.all)),
-        ("blocks", f"{plan.blocks} of {by(plan.block)}, {plan.workers} worker(s)"),
+        ("blocks", f"{plan.blocks} of {by(plan.block)}{_touched(plan)}, {plan.workers} worker(s)"),
         ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
         (
             "memory",
@@ -163,6 +175,10 @@ def time_line(time_s: Estimate) -> str:
     low, high = duration_in_line(time_s.low), duration_in_line(time_s.high)
     advice = "; segbatch plan --measure measures" if time_s.kind == "guess" else ""
     return f"about {duration_in_line(time_s.seconds)} ({low} to {high}): {time_s.why}{advice}"
+
+
+def _touched(plan: DraftPlan) -> str:
+    return "" if plan.touched is None else f", {plan.touched} of which are read"
 
 
 def _labelled(plan: DraftPlan) -> str:

@@ -19,9 +19,11 @@ class Format:
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
     ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
     ``stage``: of ``(path, folder)``, the file that workers read instead. ``has_series``: a place holds several
-    images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``is_read_remotely``: ``open`` takes a ``RemotePath``, too; ``holds``: whether a folder, or an archive with these first bytes,
+    images, and ``open`` and ``stage`` take ``series=``; ``reads_scene``: ``open`` takes ``scene=``, the ``SceneOptions``; ``is_read_remotely``: ``open``
+    takes a ``RemotePath``, too; ``has_parts``: a file holds several images, and
+    ``open`` takes ``part=``, the name of one or nothing; ``holds``: whether a folder, or an archive with these first bytes,
     holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
-    ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
+    ``names_folder``: whether a folder of this name, in small letters, is one image, where no ending tells. ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
 
     name: str
@@ -37,9 +39,11 @@ class Format:
     has_series: bool = False
     reads_scene: bool = False
     is_read_remotely: bool = False
+    has_parts: bool = False
     holds: Callable[[Path], bool] = lambda path: False
     shared_endings: tuple[str, ...] = ()
     voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names_folder: Callable[[str], bool] = lambda name: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +89,16 @@ FORMATS: Registry[Format] = Registry(
         "geotiff": "seg_batch.io.formats.raster:GEOTIFF",
         "png": "seg_batch.io.formats.raster:PNG",
         "jpeg": "seg_batch.io.formats.raster:JPEG",
+        "jp2": "seg_batch.io.formats.raster:JP2",
+        "netcdf": "seg_batch.io.formats.variables:NETCDF",
+        "hdf5": "seg_batch.io.formats.variables:HDF5",
+        "grib": "seg_batch.io.formats.variables:GRIB",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "sentinel2": "seg_batch.io.formats.satellites:SENTINEL_2",
+        "landsat": "seg_batch.io.formats.satellites:LANDSAT",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
@@ -106,6 +116,8 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
+        "qgis": "seg_batch.io.formats.tables:QGIS",
+        "attribute table": "seg_batch.io.formats.tables:ATTRIBUTE_TABLE",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
         "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
     }
@@ -141,7 +153,9 @@ def _voxels(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 def names_folder(name: str) -> bool:
     """Whether a folder of this name (in small letters) is one image."""
-    return name.endswith(_folders(tuple(FORMATS)))
+    if name.endswith(_folders(tuple(FORMATS))):
+        return True
+    return any(form.names_folder(name) for form in FORMATS.values())
 
 
 @cache

@@ -91,7 +91,7 @@ def known_as(info: SourceInfo, pseudonym: Pseudonym | None, sealed: Any) -> Sour
     if pseudonym is None:
         return info
     channels = tuple(map(pseudonym.told, info.channels))
-    hidden = {"path": pseudonym.code, "identity": sealed, "series": "", "stack": ()}
+    hidden = {"path": pseudonym.code, "identity": sealed, "series": "", "stack": (), "pieces": ()}
     return replace(info, channels=channels, **hidden)
 
 
@@ -115,7 +115,7 @@ def leaving_no_copy(
         yield
         return
     try:
-        if any(FORMATS[file.format].stage for file in info.files):
+        if info.pieces or any(FORMATS[file.format].stage for file in info.files):
             outputs.staging.parent.mkdir(parents=True, exist_ok=True)
             outputs.staging.mkdir(mode=0o700, exist_ok=True)
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seg_batch.core.errors import SegbatchError
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.io.sinks.zarr_attributes import AXES
+from seg_batch.io.sinks.zarr.attributes import AXES
 
 
 def tta_warnings(model: Model, tta: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.config.postprocess import describe
@@ -27,8 +28,11 @@ from seg_batch.io.sinks.product import (
 )
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.rescaled import scale_by_hand
+
+_MOST_NAMED = 20  # pieces of a mosaic
 
 
 class Export:
@@ -83,7 +87,8 @@ class Export:
 
 def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
     """The specification of the map."""
-    info, plan = prepared.info, prepared.plan
+    info, plan, cut = prepared.of_product, prepared.plan, prepared.cut
+    image = prepared.request.image()
     return ProductSpec(
         extent=info.extent,
         dtype=plan.label_dtype,
@@ -93,7 +98,8 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
         tags=tags,
         like=like_of(info, format_of(prepared.outputs.product, info.kind)),
         with_probabilities=plan.probabilities,
-        image=prepared.request.image(),
+        image=image if cut is None else replace(image, window=cut.of_image),
+        window=None if cut is None else cut.box,
         card=prepared.model.card,
         seg=prepared.request.options.seg,
         compress=prepared.request.options.compress,
@@ -104,9 +110,7 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
 def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     """The tags of a product: how it was made."""
     model, pseudonym = prepared.model, prepared.request.pseudonym
-    names = (
-        [pseudonym.code] if pseudonym else [folder_and_name(f.path)[1] for f in prepared.info.files]
-    )
+    names = [pseudonym.code] if pseudonym else _names(prepared.info)
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
         "SEGBATCH_MODEL": _together(model.names),
@@ -125,6 +129,13 @@ def provenance(prepared: Prepared[Plan], status: str) -> dict[str, str]:
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
     return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
+
+
+def _names(info: SourceInfo) -> list[str]:
+    """Of the files; of many pieces of a mosaic the first few, and how many more there are."""
+    names = [folder_and_name(path)[1] for path in info.paths]
+    more = len(names) - _MOST_NAMED
+    return [*names[:_MOST_NAMED], f"{more} more"] if info.pieces and more > 1 else names
 
 
 def _together(texts: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""GeoTIFF, PNG and JPEG; labels as cloud-optimised GeoTIFF."""
+"""GeoTIFF, PNG, JPEG and JPEG 2000; labels as cloud-optimised GeoTIFF."""
 
 from __future__ import annotations
 
@@ -83,6 +83,13 @@ _BIG = (b"II+\0", b"MM\0+")
 GEOTIFF = _format("geotiff", "GeoTIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", *_BIG)
 PNG = _format("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n")
 JPEG = _format("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff")
+JP2 = _format(
+    "jp2",
+    "JPEG 2000",
+    (".jp2", ".j2k", ".j2c", ".jpx"),
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+)
 COG = ProductFormat(
     name="cog",
     kinds=("raster",),

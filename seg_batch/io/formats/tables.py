@@ -33,6 +33,22 @@ def _write_slicer(
     write_slicer(part, spec)
 
 
+def _write_qgis(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.tables.qgis_style import write_qgis_style
+
+    write_qgis_style(part, spec)
+
+
+def _write_attribute_table(
+    part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
+) -> None:
+    from seg_batch.io.sinks.tables.attribute_table import write_attribute_table
+
+    write_attribute_table(part, spec)
+
+
 SIZES = ProductFormat(
     name="sizes",
     kinds=("raster", "volume"),
@@ -52,5 +68,19 @@ SLICER = ProductFormat(
     kinds=("volume",),
     endings=(".ctbl",),
     write=_write_slicer,
+    holds_labels=False,
+)
+QGIS = ProductFormat(
+    name="qgis",
+    kinds=("raster",),
+    endings=(".qml",),
+    write=_write_qgis,
+    holds_labels=False,
+)
+ATTRIBUTE_TABLE = ProductFormat(
+    name="attribute table",
+    kinds=("raster",),
+    endings=(".tif.aux.xml",),
+    write=_write_attribute_table,
     holds_labels=False,
 )

@@ -17,7 +17,7 @@ def _open(path: Any, *, volume: int | None = None, staged: Path | None = None) -
 
 
 def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
-    from seg_batch.io.sinks.zarr_product import write_zarr
+    from seg_batch.io.sinks.zarr.product import write_zarr
 
     write_zarr(part, store, spec, read, labels)
 

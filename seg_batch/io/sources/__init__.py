@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import split_part
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.detect import detect
@@ -31,7 +32,7 @@ def open_source(
     series_files: tuple[str, ...] = (),
     scene: SceneOptions = AS_FILES,
 ) -> Source:
-    """Open an image of any format; its first bytes decide which.
+    """Open an image of any format; its first bytes decide which. ``path``: may name one of several in a file, like ``a.nc:t2m``.
 
     ``volume``: the index of a volume of a 4-D input, from 0. ``staged``: the path that :func:`stage`
     returned; without it, a ``.nii.gz`` makes a private copy at its first read. ``alpha``: whether bands marked
@@ -47,8 +48,13 @@ def open_source(
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
     options |= {"scene": scene} if form.reads_scene else {}
     options |= _of_series(path, form, series, series_files)
+    file, part = split_part(path)
+    if form.has_parts:
+        options["part"] = part
+    elif part:
+        raise InputError(f"{path}: {form.title} holds no variables; name the file alone, {file}")
     with header_errors(path, form.title):
-        source: Source = form.open(Path(path), volume=volume, staged=staged, **options)
+        source: Source = form.open(Path(file), volume=volume, staged=staged, **options)
     return source
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import require_local_input
+from seg_batch.core.files import file_of, require_local_input
 from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.foreign import foreign
@@ -28,7 +28,7 @@ def detect(path: str | Path, allow: tuple[str, ...] = ()) -> str:
     if is_remote(path):
         return remote_image(str(path), allow).form.name
     require_local_input(path)
-    path = Path(path)
+    path = file_of(path)
     if _is_folder(path):
         return _directory(path)
     head = _head(path)

@@ -19,11 +19,7 @@ _MGH = "convert it with mri_convert to .nii.gz"
 _SURE = 4  # voxels may well begin with fewer bytes by chance: then the name counts more
 # First bytes, where they begin, name, remedy.
 _BYTES: tuple[tuple[bytes, int, str, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 or netCDF-4 file", "convert it to GeoTIFF, NIfTI or Zarr"),
     (b"\x0e\x03\x13\x01", 0, "an HDF4 file", _GDAL),
-    (b"CDF\x01", 0, "a netCDF file", "convert it to GeoTIFF or Zarr"),
-    (b"CDF\x02", 0, "a netCDF file", "convert it to GeoTIFF or Zarr"),
-    (b"CDF\x05", 0, "a netCDF file", "convert it to GeoTIFF or Zarr"),
     (b"PK\x03\x04", 0, "a zip archive", _UNPACK),
     (b"PK\x05\x06", 0, "an empty zip archive", "give another file"),
     (b"\x28\xb5\x2f\xfd", 0, "a zstd archive", _UNPACK),
@@ -35,8 +31,6 @@ _BYTES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"LZIP", 0, "an lzip archive", _UNPACK),
     (b"ustar", 257, "a tar archive", _UNPACK),
     (b"\x1f\x9d", 0, "a compress (.Z) archive", _UNPACK),
-    (b"\0\0\0\x0cjP  ", 0, "a JPEG 2000 file", _GDAL),
-    (b"\xff\x4f\xff\x51", 0, "a JPEG 2000 file", _GDAL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", 0, "a JPEG XL image", _PHOTO),
     (b"\xff\x0a", 0, "a JPEG XL image", _PHOTO),
     (b"ftypavif", 4, "an AVIF image", _PHOTO),
@@ -55,7 +49,6 @@ _BYTES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"II\xbc\x01", 0, "a JPEG XR image", _PHOTO),
     (b"IIRO", 0, "an Olympus raw photo", "develop it to TIFF"),
     (b"IIU\0", 0, "a Panasonic raw photo", "develop it to TIFF"),
-    (b"GRIB", 0, "a GRIB file", _GDAL),
     (b"NITF", 0, "a NITF file", _GDAL),
     (b"NSIF", 0, "a NITF file", _GDAL),
     (b"SIMPLE  =", 0, "a FITS file", "convert it with gdal_translate -of COG or astropy"),

@@ -19,6 +19,7 @@ _FILES = 100_000
 _WHOLE_BYTES = 4 << 20  # larger side files go by size, time and ends, as images do
 # What viewers add to an ``.aux.xml``, and what says nothing of pixels, place or validity.
 _STATISTICS = "STATISTICS_"
+_IDLE_TAGS = ("Histograms", "CategoryNames", "GDALRasterAttributeTable")  # for the eye alone
 _IDLE_KEYS = ("INTERLEAVE", "COMPRESSION", "SOURCE_COLOR_SPACE", "PyramidResamplingType")
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
@@ -64,7 +65,7 @@ def changed_beside(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 
 def side_identity(path: Path) -> str | dict[str, Any] | None:
-    """sha256 of a side file; of an ``.aux.xml`` without the statistics that viewers add, None where
+    """sha256 of a side file; of an ``.aux.xml`` without what is for the eye, as the statistics that viewers add, None where
     it holds nothing else. The ``file_identity`` of masks and of large files."""
     try:
         if path.name.lower().endswith(MASK) or path.stat().st_size > _WHOLE_BYTES:
@@ -93,11 +94,11 @@ def _without_statistics(content: bytes) -> bytes:
 
 
 def _strip(element: Element) -> None:
-    """Remove statistics and histograms, and then what is empty."""
+    """Remove statistics, and names and colours of classes, and then what is empty."""
     for child in list(element):
         _strip(child)
         key = child.get("key", "")
-        idle = child.tag == "Histograms" or key.startswith(_STATISTICS) or key in _IDLE_KEYS
+        idle = child.tag in _IDLE_TAGS or key.startswith(_STATISTICS) or key in _IDLE_KEYS
         holds = child.tag not in ("Metadata", "PAMRasterBand", "MaskBand") or len(child)
         if idle or not holds:
             element.remove(child)

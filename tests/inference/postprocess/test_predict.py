@@ -182,7 +182,7 @@ def test_a_zarr_product_holds_the_last_map_only(scene: Path, tmp_path: Path) -> 
     out = tmp_path / "out.zarr"
     report = predict(scene, out, model=(card(), soft), post=chain)
     group = zarr.open_group(out, mode="r")
-    assert sorted(group.array_keys()) == ["labels", "spatial_ref", "x", "y"]
+    assert sorted(group.array_keys()) == ["class", "class_name", "labels", "spatial_ref", "x", "y"]
     values, counts = np.unique(group["labels"][:], return_counts=True)
     assert dict(zip(map(str, values), counts.tolist(), strict=True)) == report["product"]["counts"]
     assert "1" in report["product"]["counts"]

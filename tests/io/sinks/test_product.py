@@ -133,7 +133,16 @@ def test_a_zarr_product_is_whole_and_the_store_goes_on(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         group = zarr.open_group(path, mode="r")
-        assert set(group) == {"labels", "probabilities", "x", "y", "spatial_ref"}
+        assert set(group) == {
+            "labels",
+            "probabilities",
+            "x",
+            "y",
+            "spatial_ref",
+            "class",
+            "class_name",
+            "overviews",
+        }
     assert group.metadata.consolidated_metadata is not None
     assert group.attrs["segbatch_product"]["SEGBATCH_STATUS"] == "complete"
     with rasterio.open(f'ZARR:"{path}":/labels') as file:

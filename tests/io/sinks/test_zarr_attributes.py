@@ -121,7 +121,7 @@ def test_listing_a_store_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings(), store.lock():
         warnings.simplefilter("error")
         names = set(zarr.open_group(store.path, mode="r"))
-    assert names == {"labels", "done", "x", "y", "spatial_ref"}
+    assert names == {"labels", "done", "x", "y", "spatial_ref", "class", "class_name"}
 
 
 @pytest.mark.parametrize(("units", "word"), [("meter", "meter"), ("micron", "micrometer")])

@@ -33,7 +33,6 @@ VOXELS = np.arange(200, dtype="<u2").tobytes()
         ("a.mp4", b"\0\0\0\x18ftypisom" + bytes(40), "video"),
         ("a.webp", b"RIFF\x10\0\0\0WEBPVP8 " + bytes(40), "WebP"),
         ("a.jxl", b"\xff\x0a" + bytes(40), "JPEG XL"),
-        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         ("a.psd", b"8BPS\0\1" + bytes(40), "Photoshop"),
         ("a.exr", b"\x76\x2f\x31\x01" + bytes(40), "OpenEXR"),
         ("a.npy", b"\x93NUMPY\1\0v\0{'descr'", "NumPy"),

@@ -20,6 +20,7 @@ from rasterio.enums import PhotometricInterp
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import show_bytes
 from seg_batch.io.remote.as_path import AnyPath
+from seg_batch.io.sources.formats.jp2 import decoded_bytes, jp2_complete
 from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
 from seg_batch.io.sources.side_files import MASK
 
@@ -105,6 +106,8 @@ def check_size(path: AnyPath, name: str, dataset: Any) -> None:
 def block_bytes(dataset: Any) -> int:
     """Bytes of one decoded block: of all bands where they are interleaved by pixel."""
     rows, columns = dataset.block_shapes[0]
+    if dataset.driver == "JP2OpenJPEG":
+        return decoded_bytes(dataset)
     structure = dataset.tags(ns="IMAGE_STRUCTURE")
     bands = dataset.count if structure.get("INTERLEAVE") == "PIXEL" else 1
     return int(rows * columns * bands * max(np.dtype(d).itemsize for d in dataset.dtypes))
@@ -120,7 +123,7 @@ def check_complete(path: AnyPath, name: str, dataset: Any) -> list[str]:
     if name == "geotiff":
         missing, cut = _tiff_ends(path, dataset)
     else:
-        missing = not (_png_complete(path) if name == "png" else _jpeg_complete(path))
+        missing = not _COMPLETE.get(name, lambda path: True)(path)
     if missing:
         raise InputError(
             f"{path}: the file is cut short or damaged: pixels that its header promises are not "
@@ -216,3 +219,6 @@ def _jpeg_marker(file: Any) -> int | None:
             return match[0][-1]
         last = piece[-1:]
     return None
+
+
+_COMPLETE = {"png": _png_complete, "jpeg": _jpeg_complete, "jp2": jp2_complete}

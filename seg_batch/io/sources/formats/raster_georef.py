@@ -32,7 +32,8 @@ def raster_georef(dataset: Any) -> RasterGeoref:
     gcps, gcps_crs = dataset.gcps
     with rasterio.Env(**WHOLE_CRS):
         crs = whole_crs(dataset.crs, dataset.read_crs())
-        gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1])
+        # Without points GDAL may still tell of one: that of the raster, for JPEG 2000.
+        gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1]) if gcps else None
     rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
     # Without a CRS the word has no place in a GeoTIFF. It moves no pixel: transforms are of corners.
     is_point = dataset.tags().get("AREA_OR_POINT", "").lower() == "point"

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from seg_batch.core.files import split_part
 from seg_batch.core.privacy.addresses import absolute, folder_and_name, is_remote, name_in
 from seg_batch.core.registry.formats import split
 
@@ -19,9 +20,14 @@ _WORDS = re.compile(f"[{re.escape(_BETWEEN)}]+|[^{re.escape(_BETWEEN)}]+")
 
 
 def stem_of(path: str) -> str:
-    """The name of a file without its ending, or of a folder, which has none; of an index (PS3.10 8.6) that of its folder."""
+    """The name of a file without its ending, or of a folder, which has none; of an index (PS3.10 8.6) that of its folder; of an
+    image in a file with the name of that."""
     if is_remote(path):
         return split(name_in(path))[0] or name_in(path)
+    whole, part = split_part(path)
+    if part:
+        words = re.sub(r"[^\w.-]+", "_", part).strip("_")
+        return f"{stem_of(whole)}_{words}"
     whole = os.path.abspath(path)
     name = os.path.basename(os.path.dirname(whole) if whole.endswith(f"/{_INDEX}") else whole)
     stem, ending = split(name)

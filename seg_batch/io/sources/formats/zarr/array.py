@@ -18,7 +18,13 @@ from seg_batch.core.errors import InputError, PassingError, RefusedError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
-from seg_batch.io.sources.formats.zarr.axes import ZarrImage, find_array
+from seg_batch.io.sources.formats.zarr.axes import (
+    ZarrImage,
+    find_array,
+    images_below,
+    multiscales,
+)
+from seg_batch.io.sources.formats.zarr.dataset import ZarrDataset, dataset_of, variables
 from seg_batch.io.sources.formats.zarr.georef import find_georef
 from seg_batch.io.sources.formats.zarr.identity import zarr_identity
 from seg_batch.io.sources.formats.zarr.nodata import dtype_as_read, zarr_nodata
@@ -110,12 +116,28 @@ class ZarrSource:
         """Nothing is held open."""
 
 
-def open_zarr(path: Any, *, volume: int | None = None) -> ZarrSource:
+def open_zarr(path: Any, *, volume: int | None = None) -> ZarrSource | ZarrDataset:
     """Open the image in a Zarr folder; ``InputError`` in one line where no array of it can be chosen.
 
     ``volume`` chooses along a time axis longer than 1.
     """
-    image = find_array(path, _node(path), _parent(path))
+    node = _node(path)
+    if images := _variables(path, node):
+        steps = images[0].axes.length("t")
+        at = chosen_volume(path, f"{steps} time steps", steps, volume)
+        return dataset_of(path, images, [_opened(image.folder, image, at) for image in images])
+    return _opened(path, find_array(path, node, _parent(path)), volume)
+
+
+def _variables(path: Path, node: Any) -> list[ZarrImage]:
+    """The arrays of a group that is a Dataset of xarray; none for what has an image by another convention."""
+    is_group = hasattr(node, "members")
+    if not is_group or "segbatch" in node.attrs or multiscales(node) or images_below(node):
+        return []
+    return variables(path, node)
+
+
+def _opened(path: Path, image: ZarrImage, volume: int | None) -> ZarrSource:
     dtype = _check(path, image)
     nodata, told = zarr_nodata(image)
     info = _describe(path, image, dtype, nodata, told)

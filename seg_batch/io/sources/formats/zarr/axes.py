@@ -139,22 +139,33 @@ def _of_collection(path: Path, group: Any, images: list[str]) -> ZarrImage:
 
 
 def _only(path: Path, group: Any) -> str:
-    fitting = [name for name, array in sorted(group.arrays()) if _fits(path, array)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
+    names = [name for name, _ in fitting(path, group)]
+    if len(names) == 1:
+        return names[0]
+    if names:
         raise InputError(
-            f"{path}: holds {len(fitting)} images ({', '.join(fitting[:8])}); "
-            f"give the path of one, like {path / fitting[0]}"
+            f"{path}: holds {len(names)} images ({', '.join(names[:8])}) that are not on one grid; "
+            f"give the path of one, like {path / names[0]}"
         )
     raise InputError(f"{path}: a Zarr group without an array that could be an image; {_HOW}")
 
 
-def _fits(path: Path, array: Any) -> bool:
+def fitting(path: Path, group: Any) -> list[tuple[str, ZarrAxes]]:
+    """The names and axes of the arrays of a group that could be images: of xarray's, coordinates are none."""
+    arrays = dict(sorted(group.arrays()))
+    listed = (str(each.attrs.get("coordinates", "")).split() for each in (group, *arrays.values()))
+    beside = {name for names in listed for name in names}
+    found = (
+        (name, _axes_if_image(path, array)) for name, array in arrays.items() if name not in beside
+    )
+    return [(name, axes) for name, axes in found if axes is not None]
+
+
+def _axes_if_image(path: Path, array: Any) -> ZarrAxes | None:
     try:
-        return array.ndim >= 2 and bool(name_axes(path, array))
+        return name_axes(path, array) if array.ndim >= 2 else None
     except InputError:
-        return False
+        return None
 
 
 def name_axes(path: Path, array: Any, named: list[str] | None = None) -> ZarrAxes:

@@ -1,0 +1,1 @@
+"""Rasters by name in files of several: netCDF, HDF5, GRIB."""
