@@ -18,6 +18,7 @@ from seg_batch.batch.journal.state import COMPLETE
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.core.errors import Exit, StoreError
 from seg_batch.core.files import flush, read_json, write_json
+from seg_batch.core.privacy.addresses import told_of
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs, in_bucket
 from seg_batch.io.sinks.product import digest
@@ -49,7 +50,7 @@ def prepare_folder(job: BatchJob) -> PreviousRun:
     # Only the first word of each command: the others may be secret.
     commands = [words[:1] for words in job.workflow.get("on_finish", ())]
     whole = {**job.workflow, "on_finish": commands, "fingerprint": job.fingerprint}
-    write_json(job.folder / WORKFLOW, whole)
+    write_json(job.folder / WORKFLOW, told_of(whole))
     return previous or PreviousRun({}, {}, [])
 
 

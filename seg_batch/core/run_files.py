@@ -26,6 +26,7 @@ ATTEMPT_BYTES = 112  # room behind the name of a product for what an attempt wri
 INTERMEDIATE = (STORE, STAGED)  # suffixes of intermediate results
 
 # In an output folder, and in a hot folder.
+BUCKETS = ".segbatch-buckets"  # where products are made that go into buckets
 RUNS = ".segbatch"  # the run folders of an output folder; also a prefix of other names
 PROBE = f"{RUNS}-probe-"  # pid, host and a unique name follow
 MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"

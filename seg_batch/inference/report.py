@@ -99,8 +99,7 @@ class ModelFacts(TypedDict):
 
 class SourceFacts(TypedDict):
     """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are;
-    ``stac``: the item that they are assets of. ``warnings``: what was said
-    of it, and where the CPU computed blocks instead of a GPU."""
+    ``stac``: the item that they are assets of. ``warnings``: what was said of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from seg_batch.config.image_options.scene import require_bbox
-from seg_batch.config.validation import CheckedValue
+from seg_batch.config.validation import CheckedValue, checked_by
 from seg_batch.config.workflow.fields import Positive, Words, as_list
 from seg_batch.config.workflow.paths import ExpandedText, path_of
 from seg_batch.core.errors import PlanError
 from seg_batch.core.privacy.addresses import is_remote
 
+_SIGNS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_CONDITION = re.compile(r"\s*([^\s<>=]+)\s*(<=|>=|<>|<|>|=)\s*([^<>=]+)")
 SEARCH = ("collections", "bbox", "datetime", "query")
 
 
@@ -39,12 +43,37 @@ def _bbox(value: object) -> object:
     return value
 
 
+def _condition(text: str) -> None:
+    if _CONDITION.fullmatch(text) is None:
+        raise ValueError(f"{text[:80]!r} is no condition: write it like eo:cloud_cover<20")
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _conditions(value: object) -> object:
+    """Conditions as texts; also of a mapping as the query extension of STAC writes it."""
+    if not isinstance(value, dict):
+        return as_list(value)
+    texts = list[str]()
+    for name, tests in value.items():
+        for sign, number in (tests if isinstance(tests, dict) else {"eq": tests}).items():
+            if sign not in _SIGNS:
+                raise ValueError(f"a query has no {sign!r} here: use {', '.join(_SIGNS)}")
+            texts.append(f"{name}{_SIGNS[sign]}{number}")
+    return texts
+
+
 Place = Annotated[Annotated[str, Field(min_length=1), AfterValidator(str)], BeforeValidator(_place)]
 
 
 class StacSettings(CheckedValue):
     """Images of a STAC catalogue, one for each item. ``items``: files or addresses of items, collections of items, or catalogues
-    with all items below; or ``api``, with a search by ``collections``, ``bbox``, ``datetime`` and ``query``. ``assets``: the
+    with all items below; and an ``api``, with a search by ``collections``, ``bbox``, ``datetime`` and ``query``, conditions like ``eo:cloud_cover<20``. ``assets``: the
     keys of those that make up an image, in this order; by default those that the channels of the model are in, else all data.
     ``limit``: of items."""
 
@@ -54,8 +83,21 @@ class StacSettings(CheckedValue):
     bbox: Annotated[tuple[float, ...], BeforeValidator(_bbox)] | None = None
     datetime: Annotated[str, Field(min_length=1)] | None = None
     assets: Words = ()
-    query: dict[str, Any] = Field(default_factory=dict)
+    query: Annotated[
+        tuple[Annotated[str, checked_by(_condition)], ...], BeforeValidator(_conditions)
+    ] = ()
     limit: Positive | None = None
+
+    @property
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """The query as the query extension of STAC has it, with numbers where they are such."""
+        whole: dict[str, dict[str, Any]] = {}
+        names = {sign: name for name, sign in _SIGNS.items()}
+        for text in self.query:
+            match = _CONDITION.fullmatch(text)
+            assert match is not None
+            whole.setdefault(match[1], {})[names[match[2]]] = _value(match[3].strip())
+        return whole
 
     @model_validator(mode="before")
     @classmethod
@@ -64,13 +106,11 @@ class StacSettings(CheckedValue):
 
     @model_validator(mode="after")
     def _items_or_api(self) -> Self:
-        if bool(self.items) == bool(self.api):
+        if not self.items and not self.api:
             raise ValueError("give items, which are files or addresses, or an api to be searched")
         said = [name for name in SEARCH if getattr(self, name)]
-        if self.items and said:
-            raise ValueError(
-                f"{', '.join(said)} are of a search, and items are named here: drop them, or give an api"
-            )
+        if said and not self.api:
+            raise ValueError(f"{', '.join(said)} are of a search: drop them, or give an api")
         if self.api and not said:
             raise ValueError(
                 "a search without collections, bbox, datetime or query finds all that there is: give some"

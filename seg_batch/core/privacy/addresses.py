@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 from urllib.parse import unquote
 
 from seg_batch.core.files import kind_of_address
@@ -29,6 +30,15 @@ def shown(text: str | os.PathLike[str]) -> str:
     rest = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, key = rest.partition("/")
     return f"{scheme.lower()}://{host.rpartition('@')[2]}{slash}{key}"
+
+
+def told_of(value: Any) -> Any:
+    """A value of JSON with every address in it as it may be told."""
+    if isinstance(value, dict):
+        return {key: told_of(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [told_of(each) for each in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def absolute(path: str) -> str:

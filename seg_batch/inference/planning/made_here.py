@@ -6,19 +6,19 @@ import os
 from pathlib import Path
 
 from seg_batch.core.errors import OutputError
+from seg_batch.core.run_files import BUCKETS
 from seg_batch.io.remote.objects import require_bucket
 
 SCRATCH = (
     "SEGBATCH_SCRATCH"  # the folder below which they are made, by default in the current folder
 )
-FOLDER = ".segbatch-buckets"
 
 
 def made_here(output: str, *, many: bool) -> tuple[str, str]:
     """The output here for one in a bucket, and the folder of the bucket. OutputError where nothing is written there."""
     place = require_bucket(output)
     here = (
-        Path(os.environ.get(SCRATCH) or FOLDER).absolute() / place.scheme / place.host / place.key
+        Path(os.environ.get(SCRATCH) or BUCKETS).absolute() / place.scheme / place.host / place.key
     )
     if ".." in here.parts:
         raise OutputError(f"{place}: its name leads to another place: write it without ..")

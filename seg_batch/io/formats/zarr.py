@@ -10,7 +10,7 @@ from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources.identity import ZARR_METADATA
 
 
-def _open(path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
+def _open(path: Any, *, volume: int | None = None, staged: Path | None = None) -> Any:
     from seg_batch.io.sources.formats.zarr.array import open_zarr
 
     return open_zarr(path, volume=volume)
@@ -22,7 +22,14 @@ def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, l
     write_zarr(part, store, spec, read, labels)
 
 
-ZARR = Format(name="zarr", title="Zarr", endings=(".zarr",), metadata=ZARR_METADATA, open=_open)
+ZARR = Format(
+    name="zarr",
+    title="Zarr",
+    endings=(".zarr",),
+    metadata=ZARR_METADATA,
+    open=_open,
+    is_read_remotely=True,
+)
 PRODUCT = ProductFormat(
     name="zarr",
     kinds=("raster", "volume"),

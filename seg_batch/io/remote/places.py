@@ -13,6 +13,8 @@ from seg_batch.core.privacy.addresses import SCHEMES, is_remote, shown
 __all__ = ["BUCKETS", "Place", "is_loopback", "is_remote", "place_of", "require_allowed", "shown"]
 
 BUCKETS = ("s3", "gs", "az")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._$-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -34,35 +36,46 @@ class Place:
 
 
 def place_of(url: str) -> Place:
-    """The place of an address; InputError where it has no host or no key, or holds blanks."""
+    """The place of an address; InputError where it has no host, or holds what no address does."""
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
-    odd = _ODD.search(url)
+    return _in_bucket(scheme, rest, url) if scheme in BUCKETS else _on_host(scheme, url)
+
+
+def _in_bucket(scheme: str, rest: str, url: str) -> Place:
+    """A key is taken as it is written, also with blanks."""
+    bucket, _, key = rest.partition("/")
+    if re.search(r"[?#]", rest) or "@" in bucket:
+        raise InputError(
+            f"{shown(url)}: a bucket is named without user, query and fragment, and its keys without ? and #: "
+            "put credentials into the environment"
+        )
+    if not _BUCKET.fullmatch(bucket) or _CONTROL.search(key):
+        raise _no_address(url)
+    return Place(scheme, bucket, key)
+
+
+def _on_host(scheme: str, url: str) -> Place:
     try:
         parts = urlsplit(url)
-        port = parts.port if scheme in ("https", "http") else None
-        host = parts.netloc.rpartition("@")[2]
+        port = parts.port
     except ValueError:
-        host, port, odd = "", None, None
-    if scheme not in SCHEMES or odd or not host or port == 0:
-        raise InputError(
-            f"{shown(url)!r:.200} is no address of a file: write it like https://host/folder/name or "
-            "s3://bucket/folder/name, with %20 for a blank"
-        )
-    if scheme in BUCKETS:
-        host, _, key = rest.partition("/")
-        if re.search(r"[?#]", rest) or "@" in host:
-            raise InputError(
-                f"{shown(url)}: a bucket is named without user, query and fragment, and its keys without ? and #: "
-                "put credentials into the environment"
-            )
-        return Place(scheme, host, key)
-    if "@" in parts.netloc:
+        raise _no_address(url) from None
+    if "@" in parts.netloc and not _ODD.search(url):
         raise InputError(
             f"{shown(url)}: it has a name or password before the host, which end up in lists of processes and logs: "
             "take a signed address, or a bucket with credentials in the environment"
         )
-    return Place(scheme, host.lower(), parts.path.lstrip("/"))
+    if scheme not in SCHEMES or _ODD.search(url) or not parts.hostname or port == 0:
+        raise _no_address(url)
+    return Place(scheme, parts.netloc.lower(), parts.path.lstrip("/"))
+
+
+def _no_address(url: str) -> InputError:
+    return InputError(
+        f"{shown(url)!r:.200} is no address of a file: write it like https://host/folder/name or s3://bucket/folder/name, "
+        "in the first with %20 for a blank"
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -50,11 +50,21 @@ class _Version:
         return headers.get("Last-Modified", self.modified) == self.modified
 
 
+class MissingError(InputError):
+    """A host has no file at an address."""
+
+
 class RemoteFile:
     """``size`` in bytes; ``identity``: what a resumed run compares; ``head``: its first bytes, at most 64 KiB;
     ``path``: its address without secrets. May be read by several threads at once."""
 
-    def __init__(self, url: str, allow: tuple[str, ...], signer: Signer | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        allow: tuple[str, ...],
+        signer: Signer | None,
+        head_bytes: int = HEAD_BYTES,
+    ) -> None:
         self.place: Place = place_of(url)
         self.path = shown(url)
         require_scheme(self.place, allow)
@@ -66,7 +76,7 @@ class RemoteFile:
         self._signed, self._signing = "", threading.Lock()
         self._moved = ""  # where a redirect led
         self._version: _Version | None = None
-        self.head = self._opened()
+        self.head = self._tried(0, head_bytes)
 
     @property
     def size(self) -> int:
@@ -120,9 +130,6 @@ class RemoteFile:
             return joined[around][start - around[0] : stop - around[0]]
 
         return [of(*each) for each in ranges]
-
-    def _opened(self) -> bytes:
-        return self._tried(0, HEAD_BYTES)
 
     def _tried(self, start: int, stop: int) -> bytes:
         patience, signed_again = Patience(), False
@@ -201,7 +208,8 @@ class RemoteFile:
         if answer.status == 416:
             return self._outside(answer)
         if answer.status not in (200, 206):
-            raise InputError(self._refusal(answer.status))
+            kind = MissingError if answer.status in (404, 410) else InputError
+            raise kind(self._refusal(answer.status))
         if answer.status == 200:
             return self._whole(answer, start, stop)
         match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())

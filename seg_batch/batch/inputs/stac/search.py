@@ -64,7 +64,7 @@ def _searched(settings: StacSettings, documents: Documents, most: int) -> list[d
         collections=list(settings.collections) or None,
         bbox=list(settings.bbox) if settings.bbox else None,
         datetime=settings.datetime,
-        query=settings.query or None,
+        query=settings.conditions or None,
         limit=min(_PAGE, most),
         max_items=most,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from seg_batch.config.image_options.scene import SceneOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.registry.formats import FORMATS, Format
+from seg_batch.core.privacy.addresses import shown
+from seg_batch.core.registry.formats import FORMATS, Format, names_folder
 from seg_batch.io.remote.as_path import RemotePath
+from seg_batch.io.remote.places import place_of, require_scheme
 from seg_batch.io.remote.reader import RemoteFile, open_remote
 from seg_batch.io.remote.signing import signer_of
 
@@ -19,14 +20,25 @@ class RemoteImage:
     """A remote image as far as its first bytes tell. ``path``: what its reader opens."""
 
     form: Format
-    path: Path | RemotePath = field(repr=False)
+    path: Any = field(repr=False)
 
 
 def remote_image(url: str, scene: SceneOptions) -> RemoteImage:
     """The format of a remote image by its first bytes. InputError where it can't be read, or is of a format that is read
     from this machine alone."""
+    if _names_store(url):
+        from seg_batch.io.remote.zarr_store import RemoteFolder
+
+        require_scheme(place_of(url), scene.allow)
+        return RemoteImage(FORMATS["zarr"], RemoteFolder(url, scene.allow))
     file = open_remote(url, scene.allow, signer_of(scene.sign, scene.allow))
     return RemoteImage(_format_of(file), RemotePath(file))
+
+
+def _names_store(url: str) -> bool:
+    """Whether an address is that of a folder of Zarr, or lies in one: there are no first bytes to tell."""
+    parts = shown(url).rstrip("/").lower().split("/")[3:]
+    return any(map(names_folder, parts))
 
 
 def _format_of(file: RemoteFile) -> Format:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seg_batch.core.errors import InputError
+from seg_batch.core.errors import InputError, PassingError, RefusedError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
@@ -78,6 +78,8 @@ class ZarrSource:
         require_inside(self.info, box)
         try:
             values = self._again(lambda: self._fetch(box))
+        except RefusedError:  # of a remote store
+            raise
         except Exception as error:  # each codec has errors of its own
             raise read_error(self.info, box, error) from error
         kept = [role for role in self._axes.roles if role in "zyxc"]
@@ -114,12 +116,12 @@ class ZarrSource:
         """Nothing is held open."""
 
 
-def open_zarr(path: Path, *, volume: int | None = None) -> ZarrSource | ZarrDataset:
+def open_zarr(path: Any, *, volume: int | None = None) -> ZarrSource | ZarrDataset:
     """Open the image in a Zarr folder; ``InputError`` in one line where no array of it can be chosen.
 
     ``volume`` chooses along a time axis longer than 1.
     """
-    node = zarr.open(path, mode="r")
+    node = _node(path)
     if images := _variables(path, node):
         steps = images[0].axes.length("t")
         at = chosen_volume(path, f"{steps} time steps", steps, volume)
@@ -145,14 +147,37 @@ def _opened(path: Path, image: ZarrImage, volume: int | None) -> ZarrSource:
     )
 
 
-def _parent(path: Path) -> Any:
+def _node(path: Any) -> Any:
+    """``path``: a ``Path``, or a ``RemoteFolder``."""
+    if isinstance(path, Path):
+        return zarr.open(path, mode="r")
+    try:
+        return zarr.open(path.store, mode="r")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no Zarr store is there; check the address") from None
+
+
+def _parent(path: Any) -> Any:
     """The group an array lies in, where its coordinates and attributes are; None if it has none."""
+    if not isinstance(path, Path):
+        return _remote_parent(path)
     around = path.absolute().parent
     if not any((around / name).is_file() for name in ("zarr.json", ".zgroup")):
         return None
     try:
         return zarr.open_group(around, mode="r")
     except Exception:  # not a group after all
+        return None
+
+
+def _remote_parent(folder: Any) -> Any:
+    around = folder.parent
+    around.store.known = folder.store.known
+    try:
+        return zarr.open_group(around.store, mode="r")
+    except PassingError:
+        raise
+    except Exception:  # no group, or none that may be seen
         return None
 
 

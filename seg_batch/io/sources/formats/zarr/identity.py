@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ _MOST_BYTES = 64 << 20  # of one coordinate array
 def zarr_identity(image: ZarrImage) -> dict[str, Any]:
     """``tree_identity`` of the array; where it lies in a group, also a digest of the attributes there,
     and of the coordinates and the grid mapping, as far as the group holds any of these."""
-    known = tree_identity(image.folder)
+    is_here = isinstance(image.folder, Path)
+    known = tree_identity(image.folder) if is_here else image.folder.identity()  # type: ignore[attr-defined]
     if image.group is None:
         return known
     around = {"": dict(image.group.attrs)}
