@@ -33,7 +33,8 @@ _SHOWN = 12
 def stacked(files: Sequence[Source], want: OneGrid = FINEST) -> Source:
     """The files as one image, on one grid. ``InputError`` naming what differs, where they show different places."""
     unequal = of_unequal_pixels([file.info for file in files])
-    return Joined(files, want) if unequal else Stacked(files)
+    chosen_anew = any(hasattr(file, "at") for file in files)  # by the channels that are read
+    return Joined(files, want) if unequal or chosen_anew else Stacked(files)
 
 
 def as_wanted(source: Source, want: OneGrid) -> Source:
