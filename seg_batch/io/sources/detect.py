@@ -79,7 +79,7 @@ def _directory(path: Path) -> str:
     if name := _holding(path):
         return name
     raise InputError(
-        f"{path}: a folder that is no Zarr store and holds no DICOM; give the files in it one by one"
+        f"{path}: a folder that is no Zarr store and no scene of Sentinel-2 or Landsat, and holds no DICOM; give the files in it one by one"
     )
 
 

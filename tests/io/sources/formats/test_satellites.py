@@ -137,6 +137,22 @@ def test_classes_of_the_scene_mask_all_bands(
     np.testing.assert_array_equal(_whole(source)[1], _whole(plain)[1] & ~cloud[..., None])
 
 
+def test_a_product_is_stacked_with_other_files(safe: Product, tmp_path: Path) -> None:
+    height, masked = addressed((120, 120), 40), SceneOptions(mask_from=("SCL:4",))
+    write_raster(tmp_path / "dem.tif", height, 10)
+    paths = (str(safe[0]), str(tmp_path / "dem.tif"))
+    for bands, extent in [(("dem", "B02"), 120), (("B11", "dem"), 120), (("B11",), 60)]:
+        source = ImageSpec(paths, bands=bands, scene=masked).open()
+        assert source.info.extent == (extent, extent)
+        values, valid = _whole(source)
+        if "dem" in bands:
+            np.testing.assert_array_equal(values[..., bands.index("dem")], height)
+        at = np.arange(extent) * 60 // extent
+        assert not valid[safe[1]["SCL"][np.ix_(at, at)] == 4].any()
+    coarse = ImageSpec(paths, bands=("B11", "dem"), one_grid=OneGrid(20)).open()
+    np.testing.assert_array_equal(coarse.read(Box.whole((60, 60))).values[..., 0], safe[1]["B11"])
+
+
 def test_quality_bands_are_named_where_one_is_not_there(safe: Product) -> None:
     with pytest.raises(InputError, match=r"no band 'CLD'; it has 1 B01.*for masks alone: SCL"):
         _open(safe[0], scene=SceneOptions(mask_from=("CLD:1",)))

@@ -33,7 +33,8 @@ _SHOWN = 12
 def stacked(files: Sequence[Source], want: OneGrid = FINEST) -> Source:
     """The files as one image, on one grid. ``InputError`` naming what differs, where they show different places."""
     unequal = of_unequal_pixels([file.info for file in files])
-    return Joined(files, want) if unequal else Stacked(files)
+    chosen_anew = any(hasattr(file, "at") for file in files)  # by the channels that are read
+    return Joined(files, want) if unequal or chosen_anew else Stacked(files)
 
 
 def as_wanted(source: Source, want: OneGrid) -> Source:
@@ -71,8 +72,9 @@ class Joined(Stacked):
         super().__init__(parts)
         stack = tuple({info.path: info for info in infos}.values())
         facts = {**self.info.facts, "held_bytes": max(part.info.voxel_bytes for part in parts)}
-        decoded = max(int(info.facts.get("block_bytes", 0)) for info in infos)
-        facts["block_bytes"] = decoded + 2 * PART_BYTES  # one file after the other is read
+        # One file after the other is read, and decoders of JPEG 2000 keep what they decoded last.
+        decoded = sum(int(info.facts.get("block_bytes", 0)) for info in infos)
+        facts["block_bytes"] = decoded + 2 * PART_BYTES
         info = replace(self.info, stack=stack, chunk=lattice.chunk, facts=facts)
         self._lines = tuple(_lines(infos, lattice, parts))
         if of_unequal_pixels(infos):
