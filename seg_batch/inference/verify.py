@@ -214,9 +214,9 @@ def _grid(report: Report) -> list[Check]:
         fingerprint.get("volume"),
         channels_last_axis=last,
         series=_series(report),
-        **as_mosaic(report["source"]),
         bands=tuple(map(str, fingerprint.get("bands", ()))),
         one_grid=OneGrid.stated(fingerprint),
+        **as_mosaic(report["source"]),
     )
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     crop = grid.part if grid.crop else None

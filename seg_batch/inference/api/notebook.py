@@ -11,6 +11,7 @@ from typing import Any
 
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
+from seg_batch.core.units import share_in_line
 
 _EVERY_S = 0.2
 _WORDS = 120
@@ -62,7 +63,7 @@ class Bar(Callback):
             f"{self._resumed + self._ended} of {self._blocks} blocks{left}" if self._blocks else ""
         )
         stage = escape(self._stage[:_WORDS])
-        return f'<div><progress value="{share:.4f}" max="1"></progress> {share:.0%} {done} ({stage})</div>'
+        return f'<div><progress value="{share:.4f}" max="1"></progress> {share_in_line(share, 0)} {done} ({stage})</div>'
 
 
 def _time(seconds: float) -> str:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seg_batch.core.georef import RasterGeoref, crs_name
-
-if TYPE_CHECKING:
-    from seg_batch.io.sources.protocol import SourceInfo
 
 _MOST = 12  # of channels and of warnings
 _WORDS = 300  # characters of one cell
 
 
-def info_html(info: SourceInfo) -> str:
-    """One row for each fact; what a file says is text in it, never HTML."""
+def info_html(info: Any) -> str:
+    """Of a ``SourceInfo`` one row for each fact; what a file says is text in it, never HTML."""
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
         f'<td style="text-align:left">{escape(_short(text))}</td></tr>'
@@ -34,7 +31,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _WORDS else text[:_WORDS] + " ..."
 
 
-def _rows(info: SourceInfo) -> Iterator[tuple[str, str]]:
+def _rows(info: Any) -> Iterator[tuple[str, str]]:
     yield "format", f"{info.format}, a {info.kind}"
     yield "extent", " x ".join(map(str, info.extent))
     yield "type", info.dtype
