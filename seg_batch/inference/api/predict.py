@@ -14,6 +14,7 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, PartialResultError
 from seg_batch.core.text import nearest
 from seg_batch.inference.api.arrays import predict_array
+from seg_batch.inference.api.notebook import notebook_bar
 from seg_batch.inference.deidentified.codes import one_pseudonym
 from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.predict import partial_line, predict_one
@@ -61,7 +62,7 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. ``deidentify``: the file with the table of codes (``segbatch docs privacy``). ``profile``:
+    (``core.events``) as they happen; in a notebook a bar shows them, too. ``deidentify``: the file with the table of codes (``segbatch docs privacy``). ``profile``:
     a file for a Chrome trace of where the time went. ``also``: further products: paths, or endings like ``.csv``. ``mosaic``: the
     files are pieces of one scene, and ``tiles_out`` the folder for a map of each. Returns
     the report. Raises ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
@@ -108,7 +109,7 @@ def predict(
         tiles_out=chosen.tiles_out,
     )
     with profiled(profile, warnings.warn) as kept:
-        report = predict_one(request, Callbacks(callback, kept))
+        report = predict_one(request, Callbacks(callback, kept, notebook_bar()))
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report

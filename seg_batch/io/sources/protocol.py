@@ -15,6 +15,7 @@ from seg_batch.core.errors import STUMBLES, InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.arrays.shown import info_html
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 
 # The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
@@ -145,6 +146,10 @@ class SourceInfo:
     @property
     def voxels(self) -> int:
         return math.prod(self.extent)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return info_html(self)
 
 
 @runtime_checkable

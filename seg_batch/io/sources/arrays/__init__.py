@@ -1,1 +1,1 @@
-"""Arrays of Python as inputs, and products as arrays."""
+"""Images as Python takes and shows them: arrays as inputs, products as arrays, tables for notebooks."""

@@ -19,6 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import plural, with_commas
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats.nifti_header import (
     NiftiLayout,
     georef_warnings,
@@ -40,6 +41,8 @@ _LEADING_BYTES = 128 << 20  # half a second of gzip
 
 class NiftiSource:
     """One 3-D volume of a NIfTI file; ``read`` gives ``(z, y, x, 1)``."""
+
+    _repr_html_ = source_html
 
     def __init__(
         self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int, plain: Path | None

@@ -28,6 +28,7 @@ from seg_batch.io.remote.as_path import (
     telling_faults,
 )
 from seg_batch.io.remote.tiff_ranges import ranges_of
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.formats.raster_facts import facts_of
 from seg_batch.io.sources.formats.raster_opening import RASTERS, Opening, opened
@@ -48,6 +49,8 @@ _MOST_THREADS = 8  # that decode one read; readers of several blocks are the cal
 class RasterSource:
     """One raster; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
     the file stores nothing."""
+
+    _repr_html_ = source_html
 
     def __init__(self, opening: Opening, info: SourceInfo, bands: Bands) -> None:
         self.info, self.opening, self.bands = info, opening, bands

@@ -32,6 +32,7 @@ from seg_batch.io.dicom.one_series.volumes import Volumes, volumes_of
 from seg_batch.io.dicom.series import Series
 from seg_batch.io.dicom.survey import series_at, survey, why_unfit
 from seg_batch.io.dicom.tree import tree_at
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats.dicom.staged import StagedSource, staged_source
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
@@ -44,6 +45,8 @@ _EIGHT = 8  # bytes of the widest number
 
 class DicomSource:
     """One volume of a series; ``read`` gives ``(z, y, x, 1)``."""
+
+    _repr_html_ = source_html
 
     def __init__(self, path: Path, info: SourceInfo, series: Series, numbers: Numbers) -> None:
         self.info, self.series, self._path, self._numbers = info, series, path, numbers

@@ -17,6 +17,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats.plain_boxes import PlainBoxes
 from seg_batch.io.sources.formats.volumes.identity import volume_identity
 from seg_batch.io.sources.formats.volumes.layout import VolumeLayout
@@ -30,6 +31,8 @@ _CHEAP_BYTES = 4 << 20
 
 class VolumeSource:
     """One volume of a layout. ``plain``: the file with its voxels uncompressed; None: made at the first read."""
+
+    _repr_html_ = source_html
 
     def __init__(
         self, info: SourceInfo, layout: VolumeLayout, first: int, plain: Path | None

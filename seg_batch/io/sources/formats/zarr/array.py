@@ -18,6 +18,7 @@ from seg_batch.core.errors import InputError, PassingError, RefusedError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats.zarr.axes import (
     ZarrImage,
     find_array,
@@ -59,6 +60,8 @@ logging.getLogger("asyncio").addFilter(
 
 class ZarrSource:
     """One array; ``read`` gives ``(y, x, channels)`` or ``(z, y, x, channels)``."""
+
+    _repr_html_ = source_html
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.arrays.shown import source_html
 from seg_batch.io.sources.formats.zarr.axes import ZarrImage, fitting
 from seg_batch.io.sources.formats.zarr.transform import coordinates
 from seg_batch.io.sources.naming.channel_names import labelled
@@ -43,6 +44,8 @@ def _is_placed(images: Sequence[ZarrImage]) -> bool:
 
 class ZarrDataset:
     """Several arrays as one image; ``read`` gives ``(y, x, channels)``."""
+
+    _repr_html_ = source_html
 
     def __init__(self, sources: Sequence[Source], info: SourceInfo) -> None:
         self._sources, self.info = tuple(sources), info
