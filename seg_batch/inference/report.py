@@ -162,11 +162,6 @@ class Report(WorkFacts):
     versions: dict[str, str]
 
 
-def input_files(report: Report) -> list[str]:
-    """The files of the input of a product."""
-    return report["source"].get("files") or [report["input"]]
-
-
 @dataclass
 class BlockTally:
     """What is collected while blocks end: receipts of this run and of an earlier one, and failures."""

@@ -20,8 +20,8 @@ from seg_batch.inference.deidentified.codes import source_of
 from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.products.also import also_files
-from seg_batch.inference.products.reopened import as_mosaic
-from seg_batch.inference.report import ModelFacts, ProductFacts, Report, SourceFacts, input_files
+from seg_batch.inference.products.reopened import as_mosaic, input_files
+from seg_batch.inference.report import ModelFacts, ProductFacts, Report, SourceFacts
 from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes

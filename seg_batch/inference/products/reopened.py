@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seg_batch.config.image_options.scene import SceneOptions
+from seg_batch.inference.report import Report
 
 
 def as_mosaic(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,3 +16,8 @@ def as_mosaic(source: Mapping[str, Any]) -> dict[str, Any]:
     identity = source["identity"] if isinstance(source.get("identity"), dict) else {}
     said = {name: identity[name] for name in ("order", "align") if name in identity}
     return {"mosaic": True, "scene": SceneOptions(**said)}
+
+
+def input_files(report: Report) -> list[str]:
+    """The files of the input of a product."""
+    return report["source"].get("files") or [report["input"]]
