@@ -11,6 +11,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.remote.as_path import RemotePath
 from seg_batch.io.remote.reader import RemoteFile, open_remote
+from seg_batch.io.remote.signing import signer_of
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class RemoteImage:
     path: Path | RemotePath = field(repr=False)
 
 
-def remote_image(url: str, allow: tuple[str, ...]) -> RemoteImage:
+def remote_image(url: str, scene: SceneOptions) -> RemoteImage:
     """The format of a remote image by its first bytes. InputError where it can't be read, or is of a format that is read
     from this machine alone."""
-    file = open_remote(url, allow)
+    file = open_remote(url, scene.allow, signer_of(scene.sign, scene.allow))
     return RemoteImage(_format_of(file), RemotePath(file))
 
 
@@ -49,7 +50,7 @@ def open_remote_image(
     """The source of a remote image; InputError where it can't be read whole and unambiguously."""
     from seg_batch.io.sources.header_errors import header_errors
 
-    image = remote_image(url, scene.allow)
+    image = remote_image(url, scene)
     form, options = image.form, dict[str, Any]()
     if series is not None:
         raise InputError(f"{image.path}: {form.title} holds no series; leave out --series")
