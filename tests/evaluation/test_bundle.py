@@ -148,7 +148,8 @@ def test_a_bundle_that_was_trained_on_what_another_dataset_holds_out_is_told_of(
     ):
         split = {"cases": dict(zip(names, cases, strict=True)), "boxes": boxes}
         model = (CARD.model_copy(update={"split": split}), thirds)
-        warnings = evaluate_bundle(model, dataset)["warnings"]
+        told = evaluate_bundle(model, dataset)["warnings"]
+        warnings = [line for line in told if "does not beat" not in line]
         assert len(warnings) == len(leaks)
         assert all(leak in text for leak, text in zip(leaks, warnings, strict=True))
 
