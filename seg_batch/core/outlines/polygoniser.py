@@ -121,6 +121,11 @@ class Polygoniser:
         end(self._state, self._rows, self._y)
         yield from self._written()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the arrays of what is open, and of a row."""
+        return sum(array.nbytes for array in (*self._state, *self._rows, *self._work))
+
     def _make_room(self) -> None:
         self._state = roomy(self._state, self._width)
         corners, cells = int(self._state.counts[POINTS + 2]), self._state.cells.size

@@ -9,9 +9,10 @@ import numpy as np
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.core.errors import OutputError
-from seg_batch.io.sinks.polygons.strips import Part
+from seg_batch.io.sinks.polygons.strips import Part, joined
 
 GEOMETRY = "geometry"
+_POLYGONS, _BYTES = 1 << 13, 8 << 20  # of a batch at most, unless one polygon has more bytes
 _MOST_BYTES = (1 << 30) - (1 << 20)  # of one geometry: what SQLite takes
 
 
@@ -32,6 +33,29 @@ def schema(with_probabilities: bool) -> Any:
     )
 
 
+def of_same_size(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same polygons in the same order, cut by their number and bytes alone: what libraries make of a batch does not depend
+    on the strips."""
+    held: list[Part] = []
+    for part in parts:
+        held.append(part)
+        if sum(map(len, held)) < _POLYGONS and sum(len(each.wkb) for each in held) < _BYTES:
+            continue
+        whole, start = joined(held), 0
+        while (stop := _cut(whole, start)) < len(whole):
+            yield whole[start:stop]
+            start = stop
+        held = [whole[start:]]
+    if held:
+        yield joined(held)
+
+
+def _cut(part: Part, start: int) -> int:
+    """Where a batch ends that begins with polygon ``start``: the number of all where more may be added."""
+    fits = int(np.searchsorted(part.ends, part.ends[start] + _BYTES, "right")) - 1
+    return min(start + _POLYGONS, max(fits, start + 1))
+
+
 class Records:
     """Batches of polygons as they come. ``count`` and ``pixels``: of each label, of those that were given so far;
     ``error``: what stopped them, which libraries between do not carry."""
@@ -46,9 +70,8 @@ class Records:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            for part in self._parts:
-                yield self._record(part)
-        except BaseException as error:
+            yield from map(self._record, of_same_size(self._parts))
+        except (Exception, KeyboardInterrupt) as error:
             self.error = error
             raise
 

@@ -34,6 +34,34 @@ class Part:
     ends: np.ndarray
     wkb: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, those: slice) -> Part:
+        first, last, _ = those.indices(len(self))
+        own = {name: getattr(self, name) for name in _COLUMNS}
+        ends = self.ends[first : last + 1]
+        return Part(
+            **{name: None if c is None else c[first:last] for name, c in own.items()},
+            ends=ends - ends[0],
+            wkb=self.wkb[ends[0] : ends[-1]],
+        )
+
+
+_COLUMNS = ("labels", "pixels", "areas", "probabilities", "border")
+
+
+def joined(parts: list[Part]) -> Part:
+    """Several, one or more, as one."""
+    own = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
+    starts = np.cumsum([0, *(len(part.wkb) for part in parts)])
+    ends = [part.ends[1:] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    return Part(
+        **{name: None if c[0] is None else np.concatenate(c) for name, c in own.items()},
+        ends=np.concatenate([[0], *ends]).astype(np.int64),
+        wkb=np.concatenate([part.wkb for part in parts]),
+    )
+
 
 class Strips:
     """The polygons of a map. ``counts``: the pixels of each label, once all is read."""
@@ -119,7 +147,7 @@ def kept_probabilities(path: Path | None) -> Iterator[Read | None]:
             import zarr
 
             array = zarr.open_group(path, mode="r")["probabilities"]
-            yield lambda box: np.asarray(array[(slice(None), *box.slices)])  # type: ignore[index]
+            yield lambda box: np.asarray(array[(slice(None), *box.slices())])  # type: ignore[index]
         else:
             source = opened.enter_context(closing(open_source(path, alpha="data")))
             yield lambda box: np.moveaxis(source.read(box).values, -1, 0)
