@@ -33,9 +33,9 @@ from seg_batch.evaluation.score import RegionScorer
 from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.ensemble import together
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
-from seg_batch.inference.worker import load_predictor_of
 
 PICTURES = 20
 _MODEL_OPTIONS = (

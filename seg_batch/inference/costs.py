@@ -220,10 +220,16 @@ def post_bytes(
     return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * each
 
 
-def disk_bytes(view: View, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool) -> int:
+def disk_bytes(
+    view: View,
+    card: ModelCard,
+    chain: tuple[AnyStep, ...],
+    probabilities: bool,
+    voxels: int | None = None,
+) -> int:
     """At most: store, plain copy and product, all incompressible, and uncompressed copies of the input; of a raster
     the tiles instead of a plain copy, and both with overviews. The maps before and after a step, and probabilities
-    that only a step needs, lie in the store alone."""
+    that only a step needs, lie in the store alone. ``voxels``: of the blocks that are predicted; None: all."""
     label = np.dtype(card.label_dtype).itemsize
     copies = 1 + 2 * (OVERVIEWS if view.native.info.kind == "raster" else 1)
     voxel = copies * (label + (len(card.classes) if probabilities else 0))
@@ -231,7 +237,8 @@ def disk_bytes(view: View, card: ModelCard, chain: tuple[AnyStep, ...], probabil
     if needs_probabilities(chain) and not probabilities:
         voxel += len(card.classes)
     staged = sum(map(_staged_bytes, view.file.info.files))
-    return math.ceil(view.native.info.voxels * voxel) + staged
+    voxels = view.native.info.voxels if voxels is None else voxels
+    return math.ceil(voxels * voxel) + staged
 
 
 def _staged_bytes(file: SourceInfo) -> int:

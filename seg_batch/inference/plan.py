@@ -29,10 +29,15 @@ SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it wri
 # The last keys of a plan in stores and reports, in the order in which versions added them.
 CAME_LATER = (
     *("engine", "engine_why", "tta", "passes", "post", "missing", "model_grid"),
-    *("patch_choice", "tiling"),
+    *("patch_choice", "tiling", "touched"),
 )
 # In a fingerprint only at another value, as earlier versions had no other.
-OF_PRODUCT = ("post", "seg")  # keys of a fingerprint on which no prediction depends
+OF_PRODUCT = (
+    "post",
+    "seg",
+    "compress",
+    "cropped",
+)  # keys of a fingerprint on which no prediction depends
 UNSAID = {"missing": "all", "model_grid": None, "tiling": None}
 
 
@@ -43,6 +48,7 @@ class Decisions:
     ``model_grid``: ``ModelGrid`` as JSON, where the image is resampled for the model. ``patch_choice``: see
     ``sliding_window.patch_choice.Layout``; empty in plans of before there was a choice. ``patch``: what is labelled of
     each patch; ``tiling``: how tiles are laid out and what the model sees around them (`Tiling` as JSON), None: as ever.
+    ``touched``: how many blocks are read, where some lie outside the area or are empty by the file's index; None: all.
 
     Fields marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
     workers need not be: a resumed run takes over the blocks of the store.
@@ -84,6 +90,7 @@ class Decisions:
     model_grid: dict[str, Any] | None = field(default=None, metadata=SAME)
     patch_choice: dict[str, Any] = field(default_factory=dict)
     tiling: dict[str, Any] | None = field(default=None, metadata=SAME)
+    touched: int | None = None
 
     @property
     def grid(self) -> Grid:
@@ -133,8 +140,9 @@ class Decisions:
     def _json(self, numbers: dict[str, Any], fingerprint: dict[str, Any]) -> dict[str, Any]:
         values = self._with_numbers(numbers)
         later = {name: values.pop(name) for name in CAME_LATER}
-        if later["tiling"] is None:
-            del later["tiling"]
+        for name in ("tiling", "touched"):
+            if later[name] is None:
+                del later[name]
         return {**values, **later, "fingerprint": fingerprint}
 
 

@@ -79,6 +79,9 @@ class WorkStoreLabels:
         with open_view(self.job.image, self.job.model.card) as view:
             pixels, _ = read_window(view.native, box)
         valid = None if pixels.valid is None else pixels.with_data(self.job.plan.missing)
+        if self.job.area is not None:
+            mask = self.job.area.mask(box)
+            valid = mask if valid is None else valid & mask
         return self.job.plan.normaliser(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,9 @@ from seg_batch.inference.resume import (
     require_same_input,
     require_some,
 )
+from seg_batch.inference.sliding_window.block import Receipt
+from seg_batch.inference.wanted.idle import end_idle, idle_blocks, idle_line
+from seg_batch.inference.wanted.parts import wanted_voxels
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of, some_files
 from seg_batch.io.sinks.work_store import WorkStore
@@ -124,6 +127,7 @@ def _predicted(
                     limits,
                     prepared.request.pseudonym,
                     _identity_of_remote(prepared.info),
+                    prepared.area,
                 )
                 return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
 
@@ -201,18 +205,23 @@ def _run(
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
+    idle = _idle(prepared, store, job, done)
+    run.receipts += idle.values()
+    done |= idle
+    if idle and (line := idle_line(idle.values(), plan.blocks)):
+        callback.on(events.Stage(line))
     todo = [block for block in plan.output_blocks if block.name not in done]
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
         _predict_blocks(job, todo, pool, run, callback, stop, most, export)
-        require_some(prepared, run)
+        require_some(prepared, run, wanted_voxels(prepared.area, plan.output_blocks))
         mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
         callback.on(events.Stage("writing the product"))
         products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
-        known_as(prepared.info, prepared.request.pseudonym, plan.fingerprint["input"]),
+        known_as(prepared.of_product, prepared.request.pseudonym, plan.fingerprint["input"]),
         prepared.model,
         prepared.verdict,
         plan,
@@ -233,6 +242,19 @@ def _run(
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
     return make_tiles(prepared, make_missing(prepared, report, callback), callback)
+
+
+@spell("idle")
+def _idle(
+    prepared: Prepared[Plan], store: WorkStore, job: BlockJob, done: Container[str]
+) -> dict[str, Receipt]:
+    """The receipts of blocks that need no model, which are done here."""
+    if prepared.info.kind != "raster":
+        return {}
+    blocks = [block for block in prepared.plan.output_blocks if block.name not in done]
+    with open_view(job.image, prepared.model.card) as view:
+        idle = idle_blocks(view.native, prepared.area, blocks)
+        return end_idle(idle, prepared.plan, view, store) if idle.blocks else {}
 
 
 @spell("blocks")

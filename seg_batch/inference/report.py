@@ -6,6 +6,7 @@ The values of its JSON are declared here once, for all readers.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -39,12 +40,15 @@ class Failure(TypedDict):
 
 
 class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left."""
+    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
+    area and empty by the file's index, where there are any."""
 
     total: int
     done: int
     failed: int
     resumed: int
+    outside: NotRequired[int]
+    empty: NotRequired[int]
 
 
 class PostStepRow(TypedDict):
@@ -139,7 +143,7 @@ class WorkFacts(TypedDict):
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
     to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.georef_to_json``."""
+    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area."""
 
     segbatch: str
     status: str
@@ -158,6 +162,7 @@ class Report(WorkFacts):
     model: ModelFacts
     plan: dict[str, Any]
     geometry: dict[str, Any]
+    extent: NotRequired[list[int]]
     source: SourceFacts
     fit: NotRequired[dict[str, Any]]
     deidentified: NotRequired[bool]
@@ -216,6 +221,7 @@ class BlockTally:
                 "done": done,
                 "failed": len(self.failures),
                 "resumed": self.resumed,
+                **Counter(r["idle"] for r in self.receipts if "idle" in r),  # type: ignore[typeddict-item]
             },
             "failures": self.failures,
             "n_tiles": plan.tiles,
@@ -305,6 +311,7 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
+        **({} if info.extent == plan.extent else {"extent": list(info.extent)}),  # type: ignore[typeddict-item]
         "source": _source(info, tally.receipts),
         "fit": verdict.to_json(),
         "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],

@@ -32,16 +32,26 @@ from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
-from seg_batch.inference.planning.identity import identity_of_run, segments_of
+from seg_batch.inference.planning.identity import (
+    area_identity,
+    compression_of,
+    identity_of_run,
+    segments_of,
+)
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.sliding_window.grid import as_card_says
+from seg_batch.inference.wanted.crop import Cut, cut_to
+from seg_batch.inference.wanted.parts import area_warnings
 from seg_batch.io.sinks.product import format_of, prove_place
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.before_grid.crop import Crop
 from seg_batch.io.sources.views.channels.alpha import require_settled
 from seg_batch.io.sources.views.channels.by_name import with_channels
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import FINEST, OneGrid
 from seg_batch.io.sources.views.open_view import View
+from seg_batch.io.vectors.area import Area
+from seg_batch.io.vectors.area_reading import area_of
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -57,7 +67,8 @@ class Request:
     is found. ``series_files``: see ``sources.open_source``. ``verdict``: of a look that was taken. ``profile``: it ends with
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
-    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each."""
+    one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each.
+    ``one_grid``: on which grid files with unequal pixels meet, once a model settles it."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -81,6 +92,7 @@ class Request:
     verdict: Verdict | None = None
     crop: Crop = "find"
     pseudonym: Pseudonym | None = None
+    one_grid: OneGrid = FINEST
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -111,13 +123,15 @@ class Request:
             series_files=self.series_files,
             mosaic=self.mosaic,
             scene=options.scene,
+            one_grid=self.one_grid,
         )
 
 
 @dataclass(frozen=True)
 class Prepared[P: Decisions]:
     """Everything decided for one request, before anything is written. ``plan``: a draft, until the
-    numbers of the normaliser are known. ``verdict``: what the look at a sample said."""
+    numbers of the normaliser are known. ``verdict``: what the look at a sample said. ``area``: what is wanted of the product's
+    grid; None: all. ``cut``: what of it the product holds; None: all."""
 
     request: Request
     info: SourceInfo
@@ -125,6 +139,13 @@ class Prepared[P: Decisions]:
     plan: P
     outputs: Outputs
     verdict: Verdict
+    area: Area | None = None
+    cut: Cut | None = None
+
+    @property
+    def of_product(self) -> SourceInfo:
+        """The image where the product lies."""
+        return self.info if self.cut is None else self.cut.of(self.info)
 
     @property
     def called(self) -> str:
@@ -151,7 +172,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
         model, verdict = resolve_model(request.model, file, request.options.grid)
-        settled = _alpha_settled(request, model, file)
+        settled = _grid_settled(_alpha_settled(request, model, file), model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
             require_fit(model, file.info)
@@ -159,7 +180,8 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         request = _channels_settled(request, file.info)
         view = View(file, model.card, request.options.grid, crop=request.crop)
         request = replace(request, crop=view.crop)
-        verdict = request.verdict or verdict or look(view, model.cards)
+        area, of_area = area_of(request.options.area, view.native.info)
+        verdict = request.verdict or verdict or look(view, model.cards, area)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
@@ -185,15 +207,21 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         ) | (SUMS if why is None else {})
         if made_of.kind == "volume":
             identity |= segments_of(request.options.seg, outputs)
+        identity |= compression_of(request.options.compress, outputs, made_of.kind)
+        identity |= area_identity(area, request.options.area)
+        crop = request.options.area.crop
+        cut = cut_to(area, view, outputs) if area is not None and crop else None
         words = in_words(engine.why, why)
-        plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
+        asked = _memory_asked(request)
+        plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
+        warnings += (*of_area, *area_warnings(area, model.card))
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()
     )
     info = replace(info, warnings=(*info.warnings, *placed))
-    return Prepared(request, info, model, plan, outputs, verdict)
+    return Prepared(request, info, model, plan, outputs, verdict, area, cut)
 
 
 def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
@@ -220,6 +248,13 @@ def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     image = request.image()
     settled = image.settled(file, len(model.card.channels))
     return request if settled == image else replace(request, alpha=settled.alpha)
+
+
+def _grid_settled(request: Request, model: Model, file: Source) -> Request:
+    """The request with the grid on which files with unequal pixels meet for the model."""
+    if "stack_grid" not in file.info.composed:
+        return request
+    return replace(request, one_grid=OneGrid.of(file.info, model.card, request.options.grid))
 
 
 def _channels_settled(request: Request, info: SourceInfo) -> Request:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import socket
@@ -258,10 +257,10 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def require_some(prepared: Prepared[Plan], run: BlockTally) -> None:
-    """The error of a run of which no voxel was read, or no block was predicted."""
+def require_some(prepared: Prepared[Plan], run: BlockTally, voxels: int) -> None:
+    """The error of a run of which no voxel of the ``voxels`` was read, or no block was predicted."""
     info = prepared.info
-    if run.lost_voxels == math.prod(prepared.plan.extent):
+    if run.lost_voxels == voxels:
         clean(prepared.outputs)
         damaged = " or ".join([info.path, *info.facts.get("masks", ())])
         raise UnreadableError(

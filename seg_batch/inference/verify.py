@@ -26,6 +26,7 @@ from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.identity import changed_beside
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import OneGrid
 from seg_batch.io.sources.views.model_grid import ModelGrid
 from seg_batch.io.sources.views.open_view import View
 
@@ -118,7 +119,7 @@ def _side_files(outputs: Outputs, report: Report) -> list[Check]:
 def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
-        extent = tuple(report["plan"]["extent"])
+        extent = tuple(report.get("extent", report["plan"]["extent"]))
         changed = geometry_changes(path, georef_from_json(report["geometry"]), extent)
         counts = count_labels(path)
     except (SegbatchError, OSError) as error:
@@ -210,6 +211,8 @@ def _grid(report: Report) -> list[Check]:
         channels_last_axis=last,
         series=_series(report),
         **as_mosaic(report["source"]),
+        bands=tuple(map(str, fingerprint.get("bands", ()))),
+        one_grid=OneGrid.stated(fingerprint),
     )
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     crop = grid.part if grid.crop else None

@@ -10,35 +10,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.errors import BundleError, ChangedError, StoppedError
+from seg_batch.core.errors import ChangedError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed, told_receipt
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
-from seg_batch.inference.bundles import PROBE, Model
-from seg_batch.inference.ensemble import average, without_repeats
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.on_device.rule import device_of
-from seg_batch.inference.plan import Decisions, Plan
+from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.scores import scores_of
-from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
-from seg_batch.inference.sliding_window.tta import average_views
+from seg_batch.inference.sliding_window.stitch import Stitcher
+from seg_batch.inference.wanted.parts import parts_of, reading_parts, seen_for, unit_of, wanted_part
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.tolerant_read import read_window
+from seg_batch.io.sources.tolerant_read import Reader, read_window
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import Seen, open_view
+from seg_batch.io.vectors.area import Area
 
 if TYPE_CHECKING:
     from seg_batch.nn.engines.device import Device
@@ -49,7 +49,8 @@ class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
     unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
     ``limits``: of ``View.normalised_first``, where there are any. ``pseudonym``: as in ``Request``. ``identity``:
-    of an input that each worker finds anew, and not by its path alone: it has to be this one."""
+    of an input that each worker finds anew, and not by its path alone: it has to be this one. ``area``: what is wanted of
+    a raster; None: all."""
 
     image: ImageSpec
     model: Model
@@ -60,6 +61,7 @@ class BlockJob:
     limits: np.ndarray | None = None
     pseudonym: Pseudonym | None = None
     identity: dict[str, Any] | None = None
+    area: Area | None = None
 
 
 @contextmanager
@@ -71,46 +73,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
             yield
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-@spell("load")
-def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Predictor:
-    """The predictor of a model in this process: the mean of its members, averaged over views, for
-    patches on the grid of its output."""
-    members = [_loaded(member, settled) for member in model.all]
-    tta = model.card.tta if settled.tta == "auto" else settled.tta
-    return without_repeats(average_views(average(members), tta), model.card.finer)
-
-
-def _with_own_patches(function: Predictor) -> Predictor:
-    """A user's function may change its patches, or keep them; those of the stitcher are overwritten, or are the window."""
-    return lambda patches: function(patches.copy())
-
-
-def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
-    """One member; a bundle is loaded once per process, behind a lock."""
-    if model.function is not None:
-        return (
-            model.function
-            if model.function is PROBE.function
-            else _with_own_patches(model.function)
-        )
-    from seg_batch.nn.engines import load_predictor
-
-    loaded = load_predictor(
-        model.weights,
-        engine=settled.engine,
-        batch=settled.batch or 1,
-        precision=settled.precision,
-        sha256=model.card.weights_sha256,
-        network=model.card.network,
-    )
-    if loaded.classes != len(model.card.classes):
-        raise BundleError(
-            f"{model.weights} tells {loaded.classes} classes apart and its card names "
-            f"{len(model.card.classes)}, so no map could be made: get the bundle again"
-        )
-    return loaded
 
 
 def require_this(info: SourceInfo, identity: dict[str, Any]) -> None:
@@ -139,7 +101,8 @@ class BlockWorker:
         rule = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
         )
-        self.empty = rule.seen_in(self.view.decided, job.model.card.background or 0)
+        rule = rule.seen_in(self.view.decided, job.model.card.background or 0)
+        self.empty = replace(rule, area=job.area)
         self.scores = scores_of(job.model.card)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
@@ -186,12 +149,13 @@ class BlockWorker:
         seconds: dict[str, float] = {}
         box = self.view.to_view(block.box)
         with _timed(seconds, "stitch"):
-            result, probabilities = self._predicted(box, seconds)
+            part = wanted_part(self.job.area, box) or box
+            result, probabilities = self._part(part, box, seconds)
         receipt: Receipt = {
             "tiles": result.tiles,
             "skipped": result.skipped,
             "seams": result.seams.to_json(),
-            "lost_voxels": sum(hole.intersection(box).size for hole in result.unreadable),
+            "lost_voxels": sum(hole.intersection(part).size for hole in result.unreadable),
             "unreadable": [str(self.view.to_native(hole)) for hole in result.unreadable],
             "worker": here(),
             "spell": [round(began, 3), round(time.time(), 3)],
@@ -211,6 +175,30 @@ class BlockWorker:
             receipt["first"] = first
         return {**receipt, "seconds": seconds, "peak_rss_bytes": METER.peak_bytes(self.job.key)}
 
+    def _part(
+        self, part: Box, box: Box, seconds: dict[str, float]
+    ) -> tuple[BlockResult, np.ndarray | None]:
+        """The block ``box``, of which a part is predicted: its bytes are the same whatever the block."""
+        if part == box:
+            return self._predicted(box, seconds)
+        result, probabilities = self._predicted(part, seconds)
+        here, plan = part.slices(box.start), self.job.plan
+        labels = np.full(box.shape, plan.empty_label, result.labels.dtype)
+        labels[here] = result.labels
+        if probabilities is not None:
+            whole = np.zeros((len(probabilities), *box.shape), probabilities.dtype)
+            whole[:, *here] = probabilities
+            probabilities = whole
+        return replace(result, labels=labels), probabilities
+
+    def _reader(self, window: Box, box: Box) -> Reader:
+        """Of a window: all of it, or what an area needs of it."""
+        area, view = self.job.area, self.view
+        if area is None or view.grid is not None:
+            return read_window
+        seen = seen_for(area, self.taper.grid, box)
+        return reading_parts(parts_of(window, seen, unit_of(view.info)), read_window)
+
     def _predicted(
         self, box: Box, seconds: dict[str, float]
     ) -> tuple[BlockResult, np.ndarray | None]:
@@ -218,7 +206,7 @@ class BlockWorker:
 
         def read(window: Box, box: Box) -> Seen:
             with _timed(seconds, "read"):
-                return self.view.read_with(window, box, read_window)
+                return self.view.read_with(window, box, self._reader(window, box))
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)

@@ -273,7 +273,7 @@ def _is_image(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED):
         return False
-    if not split(name)[1]:
+    if not split(name)[1] and not (names_folder(name.lower()) and os.path.isdir(path)):
         return name.lower().endswith(shared_endings()) and _is_one_inside(path)
     if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False

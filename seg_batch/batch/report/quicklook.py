@@ -13,6 +13,7 @@ from seg_batch.io import quicklook
 from seg_batch.io.pictures import Composite, jpeg_bytes, png_bytes
 from seg_batch.io.quicklook import Palette, Plane, Windows, draw_planes, open_seen
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import OneGrid
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
         channels_last_axis=last,
         series=source.get("series") or None,
         **as_mosaic(source),
+        one_grid=OneGrid.stated(read),
     )
 
 

@@ -30,6 +30,8 @@ class BlockRow(TypedDict, total=False):
     done: int
     failed: int
     resumed: int
+    outside: int
+    empty: int
 
 
 class ProductRow(TypedDict, total=False):

@@ -17,6 +17,7 @@ from seg_batch.batch.report.steps import steps_of, with_all_steps
 from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import read_json, write_bytes
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, MAPS, METRICS, PAGE, WORKFLOW
 
 # Keys of the workflow in the report; not ``on_finish``, whose commands may hold secrets.
@@ -64,7 +65,9 @@ def _maps_together(facts: RunReport, folder: Path) -> dict[str, bytes]:
         row for row in facts["inputs"] if row["kind"] == "raster" and row["status"] == "complete"
     )
     outputs = [row["output"] or "" for row in rows]
-    maps = [Path(output) for output in outputs if output.endswith((".tif", ".tiff"))]
+    geotiff = PRODUCTS["cog"]
+    endings = (*geotiff.endings, *geotiff.aliases)
+    maps = [Path(output) for output in outputs if output.endswith(endings)]
     for earlier in folder.glob(MAPS.replace(".", "*.")):
         earlier.unlink()
     if len(maps) < 2:

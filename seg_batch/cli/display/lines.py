@@ -137,7 +137,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
             f"{plan.patch_choice['why']}",
         ),
         *_averaging(plan, len(prepared.model.all)),
-        ("blocks", f"{plan.blocks} of {by(plan.block)}, {plan.workers} worker(s)"),
+        ("blocks", f"{plan.blocks} of {by(plan.block)}{_touched(plan)}, {plan.workers} worker(s)"),
         ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
         (
             "memory",
@@ -175,6 +175,10 @@ def time_line(time_s: Estimate) -> str:
     low, high = duration_in_line(time_s.low), duration_in_line(time_s.high)
     advice = "; segbatch plan --measure measures" if time_s.kind == "guess" else ""
     return f"about {duration_in_line(time_s.seconds)} ({low} to {high}): {time_s.why}{advice}"
+
+
+def _touched(plan: DraftPlan) -> str:
+    return "" if plan.touched is None else f", {plan.touched} of which are read"
 
 
 def _labelled(plan: DraftPlan) -> str:

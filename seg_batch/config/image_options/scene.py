@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, get_args
 
+from seg_batch.config.image_options.mask_from import require_masks
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
 
@@ -68,6 +69,7 @@ class SceneOptions(_Taken):
         (),
         "A band whose values say where there is no data, like SCL:3,8,9,10; repeatable.",
         metavar="BAND:VALUES",
+        check=require_masks,
     )
     allow: tuple[str, ...] = option(
         (),

@@ -23,7 +23,7 @@ class Format:
     takes a ``RemotePath``, too; ``has_parts``: a file holds several images, and
     ``open`` takes ``part=``, the name of one or nothing; ``holds``: whether a folder, or an archive with these first bytes,
     holds such. ``shared_endings``: those that files of other kinds have too, so that only a look into one tells.
-    ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
+    ``names_folder``: whether a folder of this name, in small letters, is one image, where no ending tells. ``voxels``: the endings of headers whose voxels lie in a file of the same stem beside them -> the endings of that.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Format:
     holds: Callable[[Path], bool] = lambda path: False
     shared_endings: tuple[str, ...] = ()
     voxels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names_folder: Callable[[str], bool] = lambda name: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,8 @@ FORMATS: Registry[Format] = Registry(
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
         "zarr": "seg_batch.io.formats.zarr:ZARR",
+        "sentinel2": "seg_batch.io.formats.satellites:SENTINEL_2",
+        "landsat": "seg_batch.io.formats.satellites:LANDSAT",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:DICOM_SEG",
         "dicom": "seg_batch.io.formats.dicom:DICOM",
     }
@@ -153,7 +156,9 @@ def _voxels(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 def names_folder(name: str) -> bool:
     """Whether a folder of this name (in small letters) is one image."""
-    return name.endswith(_folders(tuple(FORMATS)))
+    if name.endswith(_folders(tuple(FORMATS))):
+        return True
+    return any(form.names_folder(name) for form in FORMATS.values())
 
 
 @cache

@@ -23,10 +23,10 @@ from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, PlanError
 from seg_batch.core.registry.engines import AUTO, ENGINES
 from seg_batch.inference.bundles import Model, find_bundle, model_in, require_intact
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.measuring.time import MEASURED_S, rated_on, timed
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, layout_for
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn import own_process
 from seg_batch.nn.engines.choice import choose
 from seg_batch.nn.engines.rates import Observation

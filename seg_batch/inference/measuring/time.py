@@ -20,11 +20,11 @@ from seg_batch.core.errors import BundleError
 from seg_batch.core.registry.engines import info_of
 from seg_batch.executors import Pool
 from seg_batch.inference.bundles import Model
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.inference.plan import Decisions
 from seg_batch.inference.report import block_intervals
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.block import Receipt
-from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn.engines.rates import Observation, Rate, RatedModel
 from seg_batch.nn.noise import noise
 

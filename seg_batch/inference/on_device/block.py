@@ -114,7 +114,11 @@ class _Block:
     def labelled(self, shared: Any) -> BlockResult:
         """Its labels, computed in the shared batch; ``_NotFiniteError``, or an error of the device."""
         self.on_tiles.again()
-        grid, counts, skips = self.stitcher.grid, Counts(), self.empty.skipping(self.window)
+        grid, counts, skips = (
+            self.stitcher.grid,
+            Counts(),
+            self.empty.skipping(self.window, self.box),
+        )
         out = _Returned(self, shared)
         canvas = _Canvas(shared, self, out.seams.planes)
         for _, row in itertools.groupby(grid.touching(self.box), lambda tile: tile.index[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.config.card import STORED, ModelCard
@@ -31,7 +31,10 @@ from seg_batch.inference.postprocess.label_context import LabelContext, require_
 from seg_batch.inference.sliding_window.grid import layout_for, make_grid, scaled_to
 from seg_batch.inference.sliding_window.patch_choice import Layout, memory_step
 from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.inference.wanted.idle import idle_blocks
+from seg_batch.inference.wanted.parts import wanted_part
 from seg_batch.io.sources.views.open_view import View
+from seg_batch.io.vectors.area import Area
 
 GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
@@ -47,16 +50,17 @@ def make_plan(
     identity: dict[str, Any],
     memory_asked: int = 0,
     begun: int | None = None,
+    area: Area | None = None,
 ) -> DraftPlan:
     """All decisions for one input but the numbers of the normaliser.
 
     ``cards``: that of the model, and of further ones that are averaged with it. ``memory_asked``: bytes of a worker that
     the command names, by which a patch is chosen; 0: by the share of a core. ``begun``: the step of memory of the run that
-    this one goes on with. PlanError when it can't be done in the memory allowed."""
+    this one goes on with. ``area``: what is wanted of a raster. PlanError when it can't be done in the memory allowed."""
     card = together(cards)
     layout = _chosen(view, cards, card, options, memory_asked, begun)
     try:
-        return _draft(view, cards, card, options, layout, engine_why, identity)
+        return _draft(view, cards, card, options, layout, engine_why, identity, area)
     except NoRoomError as error:
         raise _with_smaller(error, view, cards, card, options, layout) from None
 
@@ -153,6 +157,7 @@ def _draft(
     layout: Layout,
     engine_why: str,
     identity: dict[str, Any],
+    area: Area | None = None,
 ) -> DraftPlan:
     """The plan with these tiles; NoRoomError where they do not fit in memory."""
     info, card = view.native.info, scaled_to(card, layout.patch)
@@ -165,12 +170,13 @@ def _draft(
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
     costs = _costs(view, cards, card, options, grid, batch)
     blocks = _blocks(costs, view, options, memory_bytes)
-    predicted = sum(grid.count(view.in_model(view.to_view(b.box))) for b in blocks)
+    work = _work(view, grid, blocks, area)
+    predicted = work.tiles
     passes = costs.views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
-        **_needed(costs, blocks, view, card, options, chain),
+        **_needed(costs, blocks, view, card, options, chain, work.voxels),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
         patch_choice=layout.choice,
         tiling=grid.tiling.to_json(),
@@ -191,9 +197,27 @@ def _draft(
             workers=options.workers,
         ),
         identity=identity,
+        touched=None if work.blocks == len(blocks) else work.blocks,
     )
     check_memory(plan)
     return plan
+
+
+@dataclass(frozen=True)
+class _Work:
+    """``blocks`` that are read, their ``voxels``, and the ``tiles`` that their wanted parts touch."""
+
+    blocks: int
+    voxels: int
+    tiles: int
+
+
+def _work(view: View, grid: Grid, blocks: Blocks, area: Area | None) -> _Work:
+    idle = {block.index for block in idle_blocks(view.native, area, blocks).blocks}
+    busy = [block.box for block in blocks if block.index not in idle]
+    parts = [wanted_part(area, box) or box for box in busy]
+    tiles = sum(grid.count(view.in_model(view.to_view(part))) for part in parts)
+    return _Work(len(busy), sum(box.size for box in busy), tiles)
 
 
 def _batch(card: ModelCard, memory_bytes: int, tiles: int) -> int:
@@ -220,6 +244,7 @@ def _needed(
     card: ModelCard,
     options: PredictOptions,
     chain: tuple[AnyStep, ...],
+    voxels: int,
 ) -> dict[str, Any]:
     """The steps that follow prediction, and upper bounds in bytes of a process and of the disk."""
     info = view.native.info
@@ -228,7 +253,7 @@ def _needed(
     return {
         "post": chain_to_json(chain),
         "promised_bytes": max(predicting, following),
-        "disk_bytes": disk_bytes(view, card, chain, options.probabilities),
+        "disk_bytes": disk_bytes(view, card, chain, options.probabilities, voxels),
     }
 
 

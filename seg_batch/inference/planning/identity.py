@@ -6,6 +6,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.card_parts.network import AS_BEFORE
+from seg_batch.config.image_options.scene import AreaOptions
 from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import Model
@@ -14,6 +15,7 @@ from seg_batch.inference.outputs import Outputs
 from seg_batch.io.sinks.product import format_of
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.channels.alpha import contrary_reading
+from seg_batch.io.vectors.area import Area
 
 
 def identity_of_run(
@@ -39,6 +41,7 @@ def identity_of_run(
         **({"channels_last_axis": True} if channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **info.composed,
         **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
         **({} if model.card.output == AS_BEFORE else {"output": _output_of(model.card)}),
         **({} if model.card.crop == "none" else {"background": model.card.background_index}),
@@ -50,6 +53,19 @@ def segments_of(seg: str, outputs: Outputs) -> dict[str, str]:
     """How the main product stores its segments, where that is not as ever."""
     counts = format_of(outputs.product, "volume") == "dicom_seg" and seg != "labelmap"
     return {"seg": seg} if counts else {}
+
+
+def compression_of(compress: str, outputs: Outputs, kind: str) -> dict[str, str]:
+    """How the main product is compressed, where that is not as ever."""
+    counts = kind == "raster" and format_of(outputs.product, kind) == "cog" and compress != "auto"
+    return {"compress": compress} if counts else {}
+
+
+def area_identity(area: Area | None, options: AreaOptions) -> dict[str, Any]:
+    """Which part of the raster is wanted, on its pixels, and whether the product is cut to it."""
+    if area is None:
+        return {}
+    return {"area": area.digest, **({"cropped": True} if options.crop else {})}
 
 
 def _output_of(card: ModelCard) -> dict[str, Any]:

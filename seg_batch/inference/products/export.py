@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.config.postprocess import describe
@@ -86,7 +87,8 @@ class Export:
 
 def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
     """The specification of the map."""
-    info, plan = prepared.info, prepared.plan
+    info, plan, cut = prepared.of_product, prepared.plan, prepared.cut
+    image = prepared.request.image()
     return ProductSpec(
         extent=info.extent,
         dtype=plan.label_dtype,
@@ -96,7 +98,8 @@ def label_spec(prepared: Prepared[Plan], tags: dict[str, str]) -> ProductSpec:
         tags=tags,
         like=like_of(info, format_of(prepared.outputs.product, info.kind)),
         with_probabilities=plan.probabilities,
-        image=prepared.request.image(),
+        image=image if cut is None else replace(image, window=cut.of_image),
+        window=None if cut is None else cut.box,
         card=prepared.model.card,
         seg=prepared.request.options.seg,
         compress=prepared.request.options.compress,

@@ -59,7 +59,8 @@ class Receipt(TypedDict):
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
     ``first``: patches and seconds of the first call of the model in the process, where this block made it.
     ``fell_back``: see ``BlockResult``; only where there is such a line.
-    ``spells``: of all stages, where a profile was asked for."""
+    ``spells``: of all stages, where a profile was asked for. ``idle``: why no worker did it: ``outside`` the area, or ``empty`` by
+    the file's index; it has then no ``spell``."""
 
     tiles: int
     skipped: int
@@ -73,6 +74,7 @@ class Receipt(TypedDict):
     peak_rss_bytes: NotRequired[int]
     fell_back: NotRequired[str]
     spells: NotRequired[list[Spell]]
+    idle: NotRequired[str]
 
 
 def predict_block(
@@ -108,7 +110,7 @@ def predict_block(
     else:
         found = Labels(box, ids, empty, probabilities, stitcher.scores)
         labels = found.labels
-        skips = empty.skipping(window)
+        skips = empty.skipping(window, box)
         if way_back is not None:
             skips = _feeding_nothing(empty, box, way_back)
         alone = None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seg_batch.core.geometry import Box, Tile
+from seg_batch.core.geometry import Box, Shape, Tile
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.vectors.area import Area
 
 DECIDED, LOW, WITHOUT = 0, 1, 2  # states of voxels, as ``core.kernels.sums`` has them
 _ROWS = 16
@@ -21,7 +22,8 @@ class EmptyRule:
     """Which voxels are empty, and their labels: ``any`` or ``all`` channels ``missing`` -> ``label``; first channel at
     most ``below`` (physical units) -> ``below_label``. Tiles of empty voxels alone are not predicted.
     Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``). ``within``: the
-    voxels of the product that the model sees; others get ``below_label`` too. None: all."""
+    voxels of the product that the model sees; others get ``below_label`` too. None: all. ``area``: the pixels that are wanted;
+    others count as without data, and tiles that have no say in one are not predicted either. None: all."""
 
     label: int
     below: float | None = None
@@ -29,6 +31,7 @@ class EmptyRule:
     unreadable_label: int | None = None
     missing: str = "all"
     within: Box | None = None
+    area: Area | None = None
 
     def seen_in(self, box: Box | None, background: int) -> EmptyRule:
         """The same for a model that sees a box of the product alone, outside of which is the label ``background``."""
@@ -55,6 +58,9 @@ class Emptiness:
         if empty.within is not None and not empty.within.contains(box):
             self.states: np.ndarray | None = _outside(once, box, empty)
             return
+        if empty.area is not None:
+            self.states = _in_area(once, box, shape, empty)
+            return
         states = np.uint8(WITHOUT) if nothing else _states(once, empty)
         self.states = None if states is None else np.broadcast_to(states, shape)
 
@@ -69,8 +75,11 @@ class Emptiness:
         assert self.states is not None
         return _once(self.states[box.slices(self.origin)])
 
-    def skipping(self, window: Box) -> Callable[[Tile], bool]:
-        """Which tiles are empty; ``window``: that of all tiles."""
+    def skipping(self, window: Box, block: Box | None = None) -> Callable[[Tile], bool]:
+        """Which tiles are empty; ``window``: that of all tiles. Of a block in an area those, too, that have a say in no voxel
+        of it that is wanted."""
+        if self.rule.area is not None and block is not None:
+            return lambda tile: self.fills(tile.trusted.intersection(block))
         return lambda tile: self.fills(tile.box.intersection(window))
 
     def fills(self, box: Box) -> bool:
@@ -95,6 +104,17 @@ def _outside(pixels: Pixels, box: Box, empty: EmptyRule) -> np.ndarray:
         states[inner.slices(box.start)] = DECIDED
     if pixels.valid is not None:
         np.copyto(states, WITHOUT, where=~pixels.with_data(empty.missing))
+    return states
+
+
+def _in_area(pixels: Pixels, box: Box, shape: Shape, empty: EmptyRule) -> np.ndarray:
+    """The states in a box of a raster of which only an area is wanted."""
+    assert empty.area is not None
+    mask, found = empty.area.mask(box), _states(pixels, empty)
+    if not mask.any():
+        return np.broadcast_to(np.uint8(WITHOUT), shape)
+    states = np.zeros(shape, np.uint8) if found is None else np.broadcast_to(found, shape).copy()
+    np.copyto(states, WITHOUT, where=~mask)
     return states
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +79,41 @@ def write_chunks(
         list(threads.map(write, files))
 
 
+def drop_chunks(top: Path, boxes: Sequence[Box], chunk: Shape, leading: Shape) -> None:
+    """Remove what a killed try has left of some boxes of whole chunks."""
+    for box in boxes if top.exists() else ():
+        for path, _ in chunk_files(top, box, chunk, leading):
+            path.unlink(missing_ok=True)
+
+
+def write_missing(
+    top: Path, extent: Shape, chunk: Shape, leading: Shape, dtype: str, fill: int
+) -> None:
+    """Write the chunks that are not there, all of them links to one file where the file system has links."""
+    data = _encoded_constant(
+        np.dtype(dtype).type(fill).tobytes(), np.dtype(dtype).str, (*(1 for _ in leading), *chunk)
+    )
+    first: Path | None = None
+    for path, _ in chunk_files(top, Box.whole(extent), chunk, leading):
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first = _same_file(path, data, first)
+
+
+def _same_file(path: Path, data: bytes, first: Path | None) -> Path:
+    """Write it, as a link to ``first`` where that can be; the file for further links."""
+    if first is not None:
+        try:
+            os.link(first, path)
+        except OSError:  # no links here, or no more to one file
+            pass
+        else:
+            return first
+    path.write_bytes(data)
+    return path
+
+
 def _encoded(values: np.ndarray, shape: Shape, fill: int) -> bytes:
     if is_constant(values) and (values.shape == shape or value_of(values) == fill):
         return _encoded_constant(value_of(values).tobytes(), values.dtype.str, shape)
@@ -94,13 +129,16 @@ def _encoded_constant(value: bytes, dtype: str, shape: Shape) -> bytes:
     return bytes(_zstd().encode(np.full(shape, np.frombuffer(value, dtype)[0])))
 
 
-def constant_value(paths: Iterator[Path], dtype: str) -> Any:
-    """The value of all voxels in these chunks, where it is one that few bytes show; else None."""
+def constant_value(paths: Iterator[Path], dtype: str, fill: Any = None) -> Any:
+    """The value of all voxels in these chunks, where it is one that few bytes show; else None. ``fill``: that of a chunk
+    that is not there."""
     value = None
     for path in paths:
         try:
             few = path.stat().st_size <= _FEW_BYTES
             here = _value(path.read_bytes(), dtype) if few else None
+        except FileNotFoundError:
+            here = fill
         except OSError:
             return None
         if here is None or (value is not None and here != value):

@@ -190,7 +190,7 @@ def begin_product(
     """A product of which parts are made while ``blocks`` come into the store; None for a format that can't, and where
     there is one block. To be closed."""
     form = _form_of(path, spec)
-    if form.begin is None or len(blocks) < 2:
+    if form.begin is None or len(blocks) < 2 or spec.window is not None:
         return None
     spec = replace(spec, chunk=store.spec.chunk)
     with translate_os_errors(path):
@@ -232,9 +232,16 @@ def _form_of(path: Path, spec: ProductSpec) -> ProductFormat:
 def _reads(store: WorkStore, spec: ProductSpec, labels: str = "labels") -> tuple[Read, Read]:
     """Of what the product is of: one that counts labels, and one that does not."""
     if spec.is_probabilities:
-        return store.read_probabilities, store.read_probabilities
-    plain: Read = partial(store.read_labels, name=labels)
+        shares = _moved(store.read_probabilities, spec)
+        return shares, shares
+    plain = _moved(partial(store.read_labels, name=labels), spec)
     return Counter(plain, PixelAreas.of(spec.georef, spec.extent)), plain
+
+
+def _moved(read: Read, spec: ProductSpec) -> Read:
+    """A read by boxes of the product."""
+    window = spec.window
+    return read if window is None else lambda box: read(box.shift(window.start))
 
 
 def digest(path: Path) -> str:

@@ -61,7 +61,8 @@ class ProductSpec:
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
     ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
     segments are stored, for products that have segments; ``compress``: how a GeoTIFF is compressed; ``further``: how further
-    products are made; ``probabilities_at``: the product or the file beside it that keeps the probabilities of a finished map, if any does."""
+    products are made; ``window``: where the extent lies in that of the store, if it is a part; ``probabilities_at``: the product, or the
+    file beside it, that keeps the probabilities of a finished map, if any does."""
 
     extent: Shape
     dtype: str
@@ -79,6 +80,7 @@ class ProductSpec:
     seg: Literal["labelmap", "binary"] = "labelmap"
     compress: str = "auto"
     further: FurtherOptions = PLAIN
+    window: Box | None = None
     probabilities_at: Path | None = None
 
     @property

@@ -5,6 +5,7 @@
     labels/c/...       chunks of an array
     post-<try>/        labels after a postprocessing step; ``labels`` stay as predicted
     done/<block>.json  one marker per finished block: its receipt, checksum and fingerprint
+    done/idle.json     the blocks that are all fill, of which no chunk was written
     done/steps.json    the finished steps, and the array with the map after the last of them
     done/exported.json sha256 of every product made from the store
     done/lock          locked by the run that is writing
@@ -24,7 +25,7 @@ ATTRIBUTES = "segbatch"
 STEP = "post-"  # prefix of the maps after a step
 DONE = "done"
 _PREDICTED = {"labels", "probabilities"}
-_LOCK, _STEPS, _EXPORTED = "lock", "steps.json", "exported.json"
+_LOCK, _STEPS, _EXPORTED, _IDLE = "lock", "steps.json", "exported.json", "idle.json"
 
 
 class StoreFolder:
@@ -58,6 +59,18 @@ class StoreFolder:
     def markers(self) -> Iterator[Path]:
         """All existing markers, with any fingerprint."""
         return (self.path / DONE).glob("*.*.json")
+
+    def idle(self, digest: str) -> dict[str, Any]:
+        """The receipts of the blocks that were done without a task, by name, where this is the fingerprint of them."""
+        noted = read_json(self.path / DONE / _IDLE)
+        if not isinstance(noted, dict) or noted.get("fingerprint") != digest:
+            return {}
+        return {name: {**noted["shared"], **own} for name, own in noted["blocks"].items()}
+
+    def write_idle(self, digest: str, shared: dict[str, Any], blocks: dict[str, Any]) -> None:
+        """Store them; ``shared``: what all have."""
+        noted = {"fingerprint": digest, "shared": shared, "blocks": blocks}
+        write_json(self.path / DONE / _IDLE, noted)
 
     def note_steps(self, steps: dict[str, Any]) -> None:
         """Store which steps are done; see ``inference.postprocess_run``."""

@@ -37,6 +37,7 @@ from seg_batch.io.sinks.chunks import (
     chunk_files,
     constant_value,
     crc32,
+    drop_chunks,
     write_chunks,
 )
 from seg_batch.io.sinks.spec import StoreSpec
@@ -249,16 +250,28 @@ class WorkStore(StoreFolder):
 
     def receipts(self) -> dict[str, Any]:
         """The markers with this store's fingerprint, by block name. Other blocks are not done."""
-        receipts = {}
+        receipts = self.idle(self._digest)
         for path in self.markers():
             marker = read_json(path)
             if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
                 receipts[path.name.removesuffix(".json")] = marker
         return receipts
 
+    def note_idle(self, shared: dict[str, Any], notes: dict[Block, dict[str, Any]]) -> None:
+        """Mark blocks as done that are all fill, in one file for all: no chunk of them is there. ``shared``: what their receipts
+        have alike; ``notes``: the rest of each."""
+        with translate_os_errors(self.path):
+            self._require_same()
+            for name, leading in {"labels": (), "probabilities": (self.spec.n_classes,)}.items():
+                drop_chunks(self.chunks(name), [b.box for b in notes], self.spec.chunk, leading)
+            new = {block.name: own for block, own in notes.items()}
+            self.write_idle(self._digest, shared, {**self.idle(self._digest), **new})
+
     def forget(self, block: Block) -> None:
         """Remove a block's marker, so that the next run repeats it."""
         self.marker(block.name).unlink(missing_ok=True)
+        if block.name in (idle := self.idle(self._digest)):
+            self.write_idle(self._digest, {}, {k: v for k, v in idle.items() if k != block.name})
 
     def verify(self, blocks: Iterable[Block]) -> list[str]:
         """Names of the blocks that have no marker, or labels that do not match its checksum."""
@@ -292,7 +305,8 @@ class WorkStore(StoreFolder):
     def _read(self, name: str, box: Box, leading: Shape) -> np.ndarray:
         files = chunk_files(self.chunks(name), box, self.spec.chunk, leading)
         dtype = "uint8" if leading else self.spec.label_dtype
-        if (value := constant_value((path for path, _ in files), dtype)) is not None:
+        fill = np.dtype(dtype).type(0 if leading else self.spec.fill)
+        if (value := constant_value((path for path, _ in files), dtype, fill)) is not None:
             return constant(value, (*leading, *box.shape))
         try:
             return np.asarray(self._array(name)[(*map(slice, leading), *box.slices())])

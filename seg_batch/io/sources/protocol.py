@@ -71,7 +71,8 @@ class SourceInfo:
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
     lies on another grid than they. ``series``: the key of the one that it is, where a place holds several. ``pieces``: the paths of
-    the pieces of a mosaic, as they were named.
+    the pieces of a mosaic, as they were named. ``composed``: how its channels came
+    together, where that is more than one beside another, as a run has to find it again: ``stack_grid``, ``mask_from``.
     """
 
     path: str
@@ -96,6 +97,7 @@ class SourceInfo:
     resampled_from: Shape = ()
     series: str = ""
     pieces: tuple[str, ...] = ()
+    composed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -136,7 +138,7 @@ class SourceInfo:
             scale=self.scale and those(self.scale),
             offset=self.offset and those(self.offset),
             alpha=None if self.alpha is None else replace(self.alpha, fixed=True, otherwise=0),
-            taken=() if straight else tuple(indices),
+            taken=those(self.taken) if self.taken else () if straight else tuple(indices),
             warnings=(*self.warnings, line) if line else self.warnings,
         )
 
@@ -160,6 +162,13 @@ class Source(Protocol):
     def read(self, box: Box) -> Pixels: ...
 
     def close(self) -> None: ...
+
+
+def known_empty(source: Source, box: Box) -> bool:
+    """True where the index of the files says, without a read, that no voxel of the box has a valid channel; False says
+    nothing. Sources that have such an index have a method of this name."""
+    known = getattr(source, "known_empty", None)
+    return known is not None and bool(known(box))
 
 
 def require_inside(info: SourceInfo, box: Box) -> None:

@@ -58,7 +58,7 @@ def read_features(
             raise InputError(
                 f"{path}: its geometries have no CRS, so their place is not known: write it with one"
             )
-        geometries = _moved(path, geometries, crs, crs_wkt)
+        geometries = moved(path, geometries, crs, crs_wkt)
     return Features(str(path), geometries, values, tuple(warnings))
 
 
@@ -152,8 +152,8 @@ def _usable(
     ]
 
 
-def _moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np.ndarray:
-    """In another CRS; edges get points in between first."""
+def moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np.ndarray:
+    """Geometries in another CRS; edges get points in between first. ``path``: what an InputError names."""
     import shapely
     from rasterio.crs import CRS
     from rasterio.errors import CRSError, RasterioError

@@ -15,7 +15,7 @@ from seg_batch.core import files, hardware
 from seg_batch.core.errors import BundleError, InputError, PlanError
 from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.worker import load_predictor_of
+from seg_batch.inference.loading.predictors import load_predictor_of
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines.openvino.convert import to_openvino
 from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor, _threads

@@ -3,7 +3,8 @@
 GDAL writes all that is said of a raster, in a strip of it that is one pixel high or wide and has the same
 overviews. Only the short side, and where tiles lie, are then other numbers, and both are set here. The order
 is that of GDAL's COG driver: directories, tables of tiles, tiles from the smallest overview to the raster,
-each between its length and a copy of its last four bytes.
+each between its length and a copy of its last four bytes. A tile of length 0 is not there: its place is 0, and readers
+take it for nodata.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _places(first: int, sizes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Where each tile begins, if the first bytes of the smallest overview lie at ``first``."""
     places = []
     for each in reversed(sizes):
-        ends = first + np.cumsum(each.astype(np.int64) + 2 * AROUND_BYTES)
-        places.append(ends - each - AROUND_BYTES)
+        ends = first + np.cumsum(each.astype(np.int64) + 2 * AROUND_BYTES * (each > 0))
+        places.append((ends - each - AROUND_BYTES) * (each > 0))
         first = int(ends[-1])
     return places[::-1]

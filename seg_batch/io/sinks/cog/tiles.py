@@ -26,9 +26,17 @@ from seg_batch.io.sinks.cog.layout import AROUND_BYTES, TILE, extents, tile_plac
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec
 from seg_batch.io.sources.constant import constant, is_constant, value_of
 
-# DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
-# and take four to nine times as long, which would be most of a run with a light model.
-COMPRESS, LEVEL = "DEFLATE", 1
+# By ``ProductSpec.compress``, as GDAL names it, with its level. DEFLATE, because every program reads it. Level 6, GDAL's own,
+# instead of 1 makes label maps a third smaller and takes four to nine times as long, which would be most of a run with a
+# light model; ZSTD at 9, which is GDAL's, too, is smaller again, and older programs can't read it.
+PACKING: dict[str, tuple[str, int | None]] = {
+    "auto": ("DEFLATE", 1),
+    "deflate": ("DEFLATE", 6),
+    "zstd": ("ZSTD", 9),
+    "lzw": ("LZW", None),
+    "none": ("NONE", None),
+}
+_LEVELS = {"DEFLATE": "zlevel", "ZSTD": "zstd_level"}
 _ENCODED_BYTES = (
     4 << 20
 )  # of pixels at a time, and one tile at least: GDAL's file of them is in memory
@@ -51,6 +59,9 @@ class CogTiles:
         self.sizes = [np.zeros(n, np.uint32) for n in counts]
         self._same: dict[tuple[Shape, bytes], tuple[int, int]] = {}  # tiles of one value,
         self._values: dict[int, np.generic] = {}  # and the value by place
+        self._deflated: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # beside those of other encodings
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end, self._lock = 0, threading.Lock()
         self._added: set[Box] = set()
@@ -127,9 +138,13 @@ class CogTiles:
         height, width = self.extents[level]
         n = y * tiles_of(self.extents[level])[1] + x
         place, size = int(self._places[level][n]), int(self.sizes[level][n])
+        sides = min(TILE, height - y * TILE), min(TILE, width - x * TILE)
+        if not size:
+            nodata = np.dtype(self._spec.dtype).type(self._spec.nodata or 0)
+            return constant(nodata, (self._spec.bands, *sides))
         if (value := self._values.get(place)) is not None:
-            sides = min(TILE, height - y * TILE), min(TILE, width - x * TILE)
             return constant(value, (self._spec.bands, *sides))
+        place, size = self._deflated.get((level, n), (place, size))
         pixels = zlib.decompress(os.pread(self._file.fileno(), size, place))
         tile = np.frombuffer(pixels, self._spec.dtype).reshape(TILE, TILE, self._spec.bands)
         return np.moveaxis(tile[: height - y * TILE, : width - x * TILE], -1, 0)
@@ -138,6 +153,8 @@ class CogTiles:
         """Encode these tiles; those of one value once for each shape."""
         new = []
         for level, index, tile in tiles:
+            if self._is_sparse(tile):
+                continue
             key = (tile.shape, value_of(tile).tobytes()) if is_constant(tile) else None
             if key is None or key not in self._same:
                 new.append((level, index, tile, key))
@@ -146,9 +163,19 @@ class CogTiles:
         for few in itertools.batched(new, max(1, _ENCODED_BYTES // (TILE**2 * self.pixel_bytes))):
             self._put_new(few)
 
+    def _is_sparse(self, tile: np.ndarray) -> bool:
+        """Whether a tile is nodata alone: it is not stored, and its length stays 0."""
+        nodata = self._spec.nodata
+        if nodata is None or tile[0, 0, 0] != nodata:
+            return False
+        return is_constant(tile) or bool((tile == nodata).all())
+
     def _put_new(self, new: Sequence[tuple[int, Shape, np.ndarray, Any]]) -> None:
         """Encode these tiles in one file. The key of one of a single value is the last of each."""
         encoded = self._encoded([tile for *_, tile, _ in new])
+        if PACKING[self._spec.compress][0] != "DEFLATE":
+            for level, index, tile, _ in new:
+                self._keep(level, index, tile)
         with self._lock:
             first, self._end = self._end, self._end + sum(map(len, encoded))
         for (level, index, tile, key), data in zip(new, encoded, strict=True):
@@ -157,6 +184,19 @@ class CogTiles:
             if key is not None:
                 self._same[key], self._values[first] = (first, len(data)), value_of(tile)
             first += len(data)
+
+    def _keep(self, level: int, index: Shape, tile: np.ndarray) -> None:
+        """A tile of which an overview is still to be made, in a form that is read back without GDAL."""
+        if level < self._depth:
+            return
+        whole = np.zeros((TILE, TILE, self._spec.bands), self._spec.dtype)
+        whole[: tile.shape[1], : tile.shape[2]] = np.moveaxis(tile, 0, -1)
+        data = zlib.compress(whole, 1)
+        with self._lock:
+            first, self._end = self._end, self._end + len(data)
+        _write_at(self._file, data, first)
+        n = index[0] * tiles_of(self.extents[level])[1] + index[1]
+        self._deflated[level, n] = first, len(data)
 
     def _note(self, level: int, index: Shape, place: tuple[int, int]) -> None:
         n = index[0] * tiles_of(self.extents[level])[1] + index[1]
@@ -169,7 +209,9 @@ class CogTiles:
             column[:, n * TILE : n * TILE + tile.shape[1], : tile.shape[2]] = tile
         shape = {"count": len(column), "height": column.shape[1], "width": TILE}
         tiling = {"tiled": True, "blockxsize": TILE, "blockysize": TILE, "interleave": "pixel"}
-        packing = {"compress": COMPRESS, "zlevel": LEVEL, "dtype": self._spec.dtype}
+        name, level = PACKING[self._spec.compress]
+        packing: dict[str, Any] = {"compress": name, "dtype": self._spec.dtype}
+        packing |= {} if level is None else {_LEVELS[name]: level}
         with MemoryFile(ext="tif") as memory:
             with rasterio.open(
                 memory.name, "w", driver="GTiff", transform=_PLACED, **shape, **tiling, **packing
@@ -182,6 +224,8 @@ class CogTiles:
         """All tiles from the smallest overview to the raster, each between its length and its last bytes."""
         for places, sizes in zip(reversed(self._places), reversed(self.sizes), strict=True):
             for place, size in zip(places.tolist(), sizes.tolist(), strict=True):
+                if not size:
+                    continue
                 data = os.pread(self._file.fileno(), size, place)
                 file.write(size.to_bytes(AROUND_BYTES, "little"))
                 file.write(data)

@@ -36,7 +36,7 @@ from seg_batch.core.hardware import cores
 from seg_batch.core.spells import spell
 from seg_batch.io.sinks.cog.layout import TILE, head, is_big, strip
 from seg_batch.io.sinks.cog.overviews import majority_overview, mean_overview
-from seg_batch.io.sinks.cog.tiles import COMPRESS, LEVEL, CogTiles
+from seg_batch.io.sinks.cog.tiles import PACKING, CogTiles
 from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources.crs import crs_options
@@ -123,7 +123,7 @@ def _strip(part: Path, spec: ProductSpec) -> bytes:
         while max(level.extent) > TILE:
             level, path = level.halved(), path.with_name(path.name + ".ovr")
             rasterio.open(path, "w", **_profile(level)).close()
-        copy_as_cog(plain, cog, "YES" if big else "NO")
+        copy_as_cog(plain, cog, "YES" if big else "NO", spec.compress)
     return cog.read_bytes()
 
 
@@ -141,9 +141,13 @@ def written_whole(spec: ProductSpec) -> rasterio.Env:
     return rasterio.Env(**crs_options(georef.crs_wkt or georef.gcps_crs_wkt))
 
 
-def copy_as_cog(plain: Path | str, part: Path | str, big: str = "IF_SAFER") -> None:
-    layout = {"BLOCKSIZE": TILE, "OVERVIEWS": "AUTO", "BIGTIFF": big}
-    rasterio.shutil.copy(plain, part, driver="COG", COMPRESS=COMPRESS, LEVEL=LEVEL, **layout)
+def copy_as_cog(
+    plain: Path | str, part: Path | str, big: str = "IF_SAFER", compress: str = "auto"
+) -> None:
+    name, level = PACKING[compress]
+    layout = {"BLOCKSIZE": TILE, "OVERVIEWS": "AUTO", "BIGTIFF": big, "COMPRESS": name}
+    layout |= {} if level is None else {"LEVEL": level}
+    rasterio.shutil.copy(plain, part, driver="COG", **layout)
 
 
 def _write_side_file(part: Path, spec: ProductSpec) -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 import zarr
 
-from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.core.geometry import Shape
+from seg_batch.io.sinks.chunks import write_missing
+from seg_batch.io.sinks.spec import ProductSpec, Read, StoreSpec
 from seg_batch.io.sinks.store_folder import StoreFolder, left_behind
 from seg_batch.io.sinks.work_store import WorkStore, create_labels
 from seg_batch.io.sinks.zarr.pyramid import add_levels
@@ -36,12 +38,23 @@ def write_zarr(
         chunks = StoreFolder(part).chunks("labels")
         shutil.rmtree(chunks, ignore_errors=True)
         shutil.copytree(store.chunks(labels), chunks, copy_function=_link, ignore=ignore)
+    _complete(part, store.spec, spec.with_probabilities and store.spec.probabilities)
     group = zarr.open_group(part, mode="r+", use_consolidated=False)
     group.attrs[ATTRIBUTES] = spec.tags
     add_levels(group, store.spec, spec, read, create_labels)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
         zarr.consolidate_metadata(part)
+
+
+def _complete(part: Path, spec: StoreSpec, probabilities: bool) -> None:
+    """Chunks that the store left out, since they are all fill: as they would be if they had been written, so that the product
+    does not depend on blocks."""
+    arrays: dict[str, tuple[Shape, str, int]] = {"labels": ((), spec.label_dtype, spec.fill)}
+    if probabilities:
+        arrays["probabilities"] = ((spec.n_classes,), "uint8", 0)
+    for name, (leading, dtype, fill) in arrays.items():
+        write_missing(StoreFolder(part).chunks(name), spec.extent, spec.chunk, leading, dtype, fill)
 
 
 def _link(source: str, target: str) -> Any:

@@ -6,98 +6,43 @@ What is valid: ``raster_validity``. Values stay as stored; scale and offset are 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp
-from rasterio.env import set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import Interleaving
+from rasterio.errors import RasterioError
 
-from seg_batch.core.errors import InputError
+from seg_batch.core.errors import ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
-from seg_batch.core.text import visible
 from seg_batch.io.remote.as_path import (
     AnyPath,
     RemotePath,
     close_dataset,
-    open_dataset,
     telling_faults,
 )
-from seg_batch.io.remote.cached import PAGES_BYTES, TILES_BYTES
 from seg_batch.io.remote.tiff_ranges import ranges_of
 from seg_batch.io.sources.formats import raster_checks as checks
-from seg_batch.io.sources.formats.raster_georef import (
-    contradictions,
-    georef_warnings,
-    raster_georef,
-    require_finite,
-)
-from seg_batch.io.sources.formats.raster_validity import Bands, roles
-from seg_batch.io.sources.identity import raster_identity
-from seg_batch.io.sources.naming.channel_names import raster_names
+from seg_batch.io.sources.formats.raster_facts import facts_of
+from seg_batch.io.sources.formats.raster_opening import RASTERS, Opening, opened
+from seg_batch.io.sources.formats.raster_validity import Bands
+from seg_batch.io.sources.formats.tiff_index import TiffIndex, tiff_index
 from seg_batch.io.sources.protocol import (
-    AlphaBands,
     AlphaOption,
     SourceInfo,
-    one_line,
     read_error,
     require_inside,
 )
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
-# GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
-# hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
-GDAL_CACHE_BYTES = 64 << 20
-# format -> driver
-RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG", "jp2": "JP2OpenJPEG"}
 _MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
-_CHEAP_SIDE = 512
-_NO_VERSION = "its host names no version of it (ETag or time), so a change of it meanwhile goes unseen, unless in size"
-
-# ``info.warnings`` says it instead, for the same files.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-
-# One cache for each process: the memory promise of a worker includes it.
-set_gdal_config("GDAL_CACHEMAX", GDAL_CACHE_BYTES)
-# What GDAL would print about a file while no call of rasterio listens; errors are raised all the same.
-if "CPL_LOG" not in os.environ:
-    set_gdal_config("CPL_LOG", os.devnull)
-# An image is all its files, whatever the environment says: some tell GDAL to pass over those beside a file.
-for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABLED": "YES"}.items():
-    set_gdal_config(_option, _value)
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How GDAL opens an image. ``path``: its file; ``driver``: the only one that may; ``name``: what the driver calls an
-    image in a file of several; empty: the file. ``options``: of the driver; ``config``: of GDAL, while it opens."""
-
-    path: AnyPath
-    format: str
-    driver: str
-    name: str = ""
-    options: tuple[tuple[str, Any], ...] = ()
-    config: tuple[tuple[str, str], ...] = ()
-
-    def __call__(self) -> Any:
-        if isinstance(self.path, RemotePath):
-            return open_dataset(self.path, self.driver, **dict(self.options))
-        name = self.name or self.path.absolute()
-        with rasterio.Env(**dict(self.config)) if self.config else contextlib.nullcontext():
-            return rasterio.open(name, driver=self.driver, sharing=False, **dict(self.options))
 
 
 class RasterSource:
@@ -111,6 +56,7 @@ class RasterSource:
         weakref.finalize(self, _close_all, self._idle)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._closed = False
+        self._holes_are_empty: bool | None = None
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` where data is damaged."""
@@ -142,6 +88,38 @@ class RasterSource:
         if isinstance(self.opening.path, RemotePath) and self.info.format == "geotiff":
             most = box.size * int(self.info.facts["held_bytes"]) + self.info.facts["block_bytes"]
             dataset.held.fetch(ranges_of(dataset, self.bands.stored_in(dataset), box, most))
+
+    def known_empty(self, box: Box) -> bool:
+        """Whether the file stores nothing in a box, and what it stands for is not valid."""
+        index = self._index
+        return index is not None and index.is_hole(box) and self._is_empty_at(box)
+
+    @cached_property
+    def _index(self) -> TiffIndex | None:
+        """Of the blocks of these bands; None where they do not say what is valid."""
+        if (
+            self.bands.masks
+            or self.info.format != "geotiff"
+            or isinstance(self.opening.path, RemotePath)
+        ):
+            return None
+        with self._handle() as dataset:
+            by_pixel = dataset.interleaving == Interleaving.pixel
+            planes = 1 if by_pixel else dataset.count
+            index = tiff_index(self.opening.path, self.info.extent, dataset.block_shapes[0], planes)
+        if by_pixel or index is None:
+            return index
+        return index.of_planes([band - 1 for band in (*self.bands.data, *self.bands.alpha)])
+
+    def _is_empty_at(self, hole: Box) -> bool:
+        """What pixels stand for that are not stored, which is the same everywhere: read once."""
+        if self._holes_are_empty is None:
+            try:
+                pixel = self.read(Box.at(hole.start, (1,) * len(hole.start)))
+            except ReadError:
+                return False
+            self._holes_are_empty = pixel.valid is not None and not pixel.valid.any()
+        return self._holes_are_empty
 
     def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
         values, opaque = self._again(lambda: self.bands.read(dataset, window, shape))
@@ -199,29 +177,6 @@ def open_raster(path: AnyPath, name: str, alpha: AlphaOption = "auto") -> Raster
         return described(opening, dataset, alpha)
 
 
-@contextlib.contextmanager
-def opened(opening: Opening) -> Iterator[Any]:
-    """The dataset; whatever GDAL raises meanwhile as ``InputError`` in one line."""
-    path = opening.path
-    try:
-        with rasterio.Env():  # what GDAL warns of is logged
-            dataset = opening()
-            try:
-                with telling_faults(dataset):
-                    yield dataset
-            finally:
-                close_dataset(dataset)
-    except UnicodeEncodeError:
-        raise InputError(
-            f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
-        ) from None
-    except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise InputError(
-            f"{path}: can't be opened as {opening.format.upper()} ({one_line(error)}); "
-            "copy it again from its origin, or write it anew with the program that made it"
-        ) from error
-
-
 def described(
     opening: Opening,
     dataset: Any,
@@ -230,111 +185,4 @@ def described(
 ) -> RasterSource:
     """The source of an open dataset; ``InputError`` for what can't be read whole. ``placed``: of the place that GDAL tells, the
     one that is meant."""
-    path, name = opening.path, opening.format
-    checks.check_size(path, name, dataset)
-    incomplete = checks.check_complete(path, name, dataset)
-    if any("complex" in dtype for dtype in dataset.dtypes):
-        raise InputError(
-            f"{path}: complex data ({dataset.dtypes[0]}), of which a model can't see the phase; "
-            "write its amplitude or another real quantity and give that"
-        )
-    bands, alpha = roles(name, dataset, option)
-    index = [b - 1 for b in bands.data]
-    georef, structure = placed(raster_georef(dataset)), dataset.tags(ns="IMAGE_STRUCTURE")
-    require_finite(path, georef)
-    info = SourceInfo(
-        path=str(path),
-        format=name,
-        kind="raster",
-        extent=(dataset.height, dataset.width),
-        channels=tuple(visible(dataset.descriptions[i] or f"band{i + 1}") for i in index),
-        dtype=bands.dtype.name,
-        georef=georef,
-        # The file's own block, repeated until each side is worth a read, inside the extent.
-        chunk=tuple(
-            min(n, -(-_CHEAP_SIDE // b) * b if b < _CHEAP_SIDE else b)
-            for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
-        ),
-        nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=(
-            path.file.identity
-            if isinstance(path, RemotePath)
-            else raster_identity(path, dataset.files)
-        ),
-        warnings=(
-            *georef_warnings(georef),
-            *_beside(path, dataset, georef),
-            *incomplete,
-            *alpha_warnings(alpha, option),
-            *_band_warnings(dataset, bands),
-        ),
-        facts={
-            "driver": dataset.driver,
-            "block": list(dataset.block_shapes[0]),
-            "block_bytes": checks.block_bytes(dataset),
-            **(
-                _remote_facts(dataset, checks.block_bytes(dataset))
-                if isinstance(path, RemotePath)
-                else {}
-            ),
-            "compression": structure.get("COMPRESSION", "none"),
-            **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
-            "overviews": dataset.overviews(1),
-            **({"masks": masks} if (masks := _masks(path, dataset)) else {}),
-        },
-        alpha=alpha,
-        names=raster_names(dataset, index),
-        **scaling(dataset.scales, dataset.offsets, index),
-    )
-    return RasterSource(opening, info, bands)
-
-
-def _beside(path: AnyPath, dataset: Any, georef: Any) -> list[str]:
-    """Lines about files beside a raster of this machine; of a remote one none is looked for."""
-    if isinstance(path, RemotePath):
-        return [] if path.file.is_versioned else [_NO_VERSION]
-    told = contradictions(path, dataset.driver, georef, dataset.shape)
-    return [*told, *checks.unread_mask(path, dataset)]
-
-
-def _masks(path: AnyPath, dataset: Any) -> list[str]:
-    return [] if isinstance(path, RemotePath) else checks.mask_files(path, dataset)
-
-
-def _remote_facts(dataset: Any, block_bytes: int) -> dict[str, int]:
-    """What a reader holds besides: the tiles of a box as they are stored, at most as large as its pixels, and what was
-    read before."""
-    pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
-    return {"block_bytes": block_bytes + PAGES_BYTES + TILES_BYTES, "held_bytes": pixel}
-
-
-def scaling(
-    scales: Sequence[float], offsets: Sequence[float], index: Sequence[int]
-) -> dict[str, Any]:
-    """The scale and offset of these bands; none where all are stored as they are."""
-    scale, offset = (tuple(float(numbers[i]) for i in index) for numbers in (scales, offsets))
-    plain = set(scale) == {1.0} and set(offset) == {0.0}
-    return {} if plain else {"scale": scale, "offset": offset}
-
-
-def alpha_warnings(alpha: AlphaBands | None, option: AlphaOption) -> list[str]:
-    if alpha is None:
-        return [] if option != "mask" else ["no band is marked as alpha: --alpha mask does nothing"]
-    if alpha.reading == "mask":
-        return []
-    if alpha.marks or alpha.fixed:
-        return [f"{alpha} is read as data"]
-    count = alpha.otherwise + len(alpha.names)
-    return [
-        f"{alpha} may be a mask or data: models of {alpha.otherwise} channels get a mask, "
-        f"those of {count} data, and others need --alpha mask or --alpha data"
-    ]
-
-
-def _band_warnings(dataset: Any, bands: Bands) -> list[str]:
-    warnings = []
-    if any(dataset.colorinterp[b - 1] == ColorInterp.palette for b in bands.data):
-        warnings.append("palette image: its one channel holds colour numbers, not brightness")
-    if dataset.subdatasets:
-        warnings.append(f"the file holds {len(dataset.subdatasets)} images: the first is read")
-    return warnings
+    return RasterSource(opening, *facts_of(opening, dataset, option, placed))

@@ -26,7 +26,7 @@ def footprint(info: SourceInfo, grid: SourceInfo) -> Box:
     from rasterio.errors import CRSError, RasterioError
     from rasterio.warp import transform as transformed
 
-    from seg_batch.io.sources.formats.raster import RASTERS
+    from seg_batch.io.sources.formats.raster_opening import RASTERS
 
     here, there = require_placed(info), require_placed(grid)
     if info.format not in RASTERS:
@@ -109,7 +109,7 @@ class Brought:
         from rasterio.enums import ColorInterp, Resampling
         from rasterio.vrt import WarpedVRT
 
-        from seg_batch.io.sources.formats.raster import RASTERS
+        from seg_batch.io.sources.formats.raster_opening import RASTERS
 
         info = self._source.info
         file = rasterio.open(info.path, driver=RASTERS[info.format], sharing=False)

@@ -221,7 +221,7 @@ def _tags_of(path: str) -> dict[str, str]:
     import rasterio
     from rasterio.errors import RasterioError
 
-    from seg_batch.io.sources.formats.raster import RASTERS
+    from seg_batch.io.sources.formats.raster_opening import RASTERS
 
     try:
         with rasterio.open(path, driver=list(RASTERS.values()), sharing=False) as file:

@@ -20,7 +20,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.formats.raster import RASTERS
+from seg_batch.io.sources.formats.raster_opening import RASTERS
 from seg_batch.io.sources.protocol import Source, SourceInfo, read_error, require_inside
 from seg_batch.io.sources.valid_mask import exactly, valid_mask
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.image_options.grid import AS_STORED, GridOptions
+from seg_batch.config.image_options.mask_from import mask_rules
 from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -20,13 +22,15 @@ from seg_batch.io.sources.protocol import (
     Source,
     SourceInfo,
 )
-from seg_batch.io.sources.views.before_grid.crop import Crop
+from seg_batch.io.sources.views.before_grid.crop import Crop, Cropped
 from seg_batch.io.sources.views.channels.alpha import reading_beside, settled_reading
 from seg_batch.io.sources.views.channels.by_file import require_different
 from seg_batch.io.sources.views.channels.by_name import REMEDY, channels_called, with_channels
 from seg_batch.io.sources.views.channels.selected import selected
+from seg_batch.io.sources.views.joined.joined import as_wanted, stacked
+from seg_batch.io.sources.views.joined.lattice import FINEST, OneGrid
+from seg_batch.io.sources.views.joined.masked import Masked, masks_of, without_channels
 from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
-from seg_batch.io.sources.views.stacked import Stacked
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class ImageSpec:
     where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
     the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several, in
     the files ``series_files``, see ``open_source``. ``mosaic``: the files are the pieces of one scene, not its channels; ``scene``: how
-    they are read; of a mosaic ``staged`` is the file of its index, which names the pieces, and ``alpha`` one for all."""
+    they are read; of a mosaic ``staged`` is the file of its index, which names the pieces, and ``alpha`` one for all. ``window``:
+    the part of it that is meant, in pixels of the files; None: all. ``one_grid``: on which grid files with unequal pixels meet."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -54,6 +59,8 @@ class ImageSpec:
     series_files: tuple[str, ...] = ()
     mosaic: bool = False
     scene: SceneOptions = AS_FILES
+    window: Box | None = None
+    one_grid: OneGrid = FINEST
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -65,9 +72,14 @@ class ImageSpec:
         image = self._files()
         with ExitStack() as opened:
             opened.callback(image.close)
-            image = self._chosen(image) if self.bands else image
+            if self.scene.mask_from:
+                image = self._masked(image)
+            elif self.bands:
+                image = self._chosen(image)
             opened.callback(image.close)
             image = rescaled(image, self.scale, self.offset)
+            if self.window is not None:
+                image = Cropped(image, self.window)
             opened.pop_all()
         return image
 
@@ -82,6 +94,21 @@ class ImageSpec:
                 return selected(image, indices)
         return replace(self._read_as(reading, image), scale=None, offset=None).open()
 
+    def _masked(self, image: Source) -> Source:
+        """The channels that are asked for, without data where ``scene.mask_from`` says so; the image is closed with the
+        result, or where there is none."""
+        with ExitStack() as opened:
+            opened.callback(image.close)
+            masks, own = masks_of(image, mask_rules(self.scene.mask_from), self._files)
+            for _, mask in masks:
+                opened.callback(mask.close)
+            plain = replace(self, scene=replace(self.scene, mask_from=()))
+            image = plain._chosen(image) if self.bands else without_channels(image, own)
+            opened.callback(image.close)
+            masked = Masked(image, masks)
+            opened.pop_all()
+        return masked
+
     def _files(self) -> Source:
         if self.mosaic:
             return self._mosaic()
@@ -94,7 +121,7 @@ class ImageSpec:
                 for path, copy, option in zip(self.paths, staged, self._options, strict=True)
                 for source in self._sources(path, copy, option)
             ]
-            image = files[0] if len(files) == 1 else Stacked(files)
+            image = files[0] if len(files) == 1 else stacked(files, self.one_grid)
             opened.pop_all()
         return image
 
@@ -123,7 +150,7 @@ class ImageSpec:
         opened = partial(open_source, path, staged=staged, alpha=alpha, scene=self.scene)
         opened = partial(opened, series=self.series, series_files=self.series_files)
         try:
-            yield opened(volume=self.volume)
+            yield as_wanted(opened(volume=self.volume), self.one_grid)
         except SeveralVolumesError as error:
             if not self.channels_last_axis:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,7 @@ from seg_batch.io.sources.views.channels.alpha import (
 )
 from seg_batch.io.sources.views.channels.by_name import REMEDY
 from seg_batch.io.sources.views.image_spec import ImageSpec
+from seg_batch.io.sources.views.joined.lattice import FINEST, OneGrid
 from seg_batch.io.sources.views.model_grid import ModelGrid, grid_warnings, model_grid
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.resampled import Resampled, on_grid
@@ -195,6 +196,16 @@ class View(Oriented):
         self.close()
 
 
+def _opened(spec: ImageSpec, card: ModelCard | Axes, remedy: str) -> Source:
+    """The image with the channels of the card; of files with unequal pixels, on the grid that suits its model."""
+    file = spec.open_for(card.channels, remedy)
+    if "stack_grid" not in file.info.composed or spec.one_grid != FINEST:
+        return file
+    with closing(file):
+        settled = replace(spec, one_grid=OneGrid.of(file.info, card, spec.grid))
+    return settled.open_for(card.channels, remedy)
+
+
 def open_view(
     image: ImageSpec | str | Path,
     card: ModelCard | Axes,
@@ -206,6 +217,8 @@ def open_view(
 
         files      open_source  one for each path, its alpha read as the channels of the card say
         stacked    Stacked      the channels of several files, one after another
+        joined     Joined       the same where pixels are unequal, on the grid of one of them (``ImageSpec.one_grid``)
+        masked     Masked       without data where bands say so, by ``--mask-from``
         selected   selected     of these the model's, by ``--bands`` or by their names
         rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
@@ -221,7 +234,7 @@ def open_view(
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     remedy = REMEDY if isinstance(card, ModelCard) else _NAME_THEM
     with ExitStack() as opened:
-        file = opened.enter_context(closing(spec.open_for(card.channels, remedy)))
+        file = opened.enter_context(closing(_opened(spec, card, remedy)))
         if card.channels is None and isinstance(card, ModelCard):
             require_settled(file.info)
         if grid is not None and grid_differences(grid, file.info):

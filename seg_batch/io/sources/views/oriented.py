@@ -20,7 +20,7 @@ from seg_batch.config.card import STORED
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Affine16, RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source, SourceInfo
+from seg_batch.io.sources.protocol import Source, SourceInfo, known_empty
 
 _PAIRS = ({"L", "R"}, {"P", "A"}, {"I", "S"})
 
@@ -50,6 +50,9 @@ class Oriented:
     def read(self, box: Box) -> Pixels:
         """The pixels of a box of view space, as NumPy views of those that the source read."""
         return self.source.read(self.to_native(box)).map(self.to_view_array)
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self.source, self.to_native(box))
 
     def close(self) -> None:
         self.source.close()

@@ -10,7 +10,7 @@ import numpy as np
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import refined
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import Source, SourceInfo, known_empty, require_inside
 from seg_batch.io.sources.views.before_grid.normalised import Normalised
 from seg_batch.io.sources.views.model_grid import ModelGrid
 
@@ -37,6 +37,9 @@ class Resampled:
     def _read(self, box: Box) -> Pixels:
         window = self.grid.values.needed(box)
         return on_grid(self._source.read(window), self.grid, window, box)
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self._source, self.grid.values.needed(box))
 
     def close(self) -> None:
         self._source.close()

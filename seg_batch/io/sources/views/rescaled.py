@@ -11,7 +11,7 @@ from seg_batch.config.card_parts.channels import Channel
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source, SourceInfo
+from seg_batch.io.sources.protocol import Source, SourceInfo, known_empty
 from seg_batch.io.sources.views.channels.selected import selected
 
 Numbers = tuple[float, ...]
@@ -89,6 +89,9 @@ class Rescaled:
     def only(self, indices: tuple[int, ...], line: str = "") -> Rescaled:
         info = self.info.of_channels(indices)
         return Rescaled(selected(self._source, indices, line), info.scale, info.offset)
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self._source, box)
 
     def close(self) -> None:
         self._source.close()

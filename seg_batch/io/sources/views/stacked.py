@@ -16,7 +16,13 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
 from seg_batch.io.sources.naming.stack_names import channel_names
-from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import (
+    AlphaBands,
+    Source,
+    SourceInfo,
+    known_empty,
+    require_inside,
+)
 from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.same_grid import stack_differences
 
@@ -68,9 +74,22 @@ class Stacked:
         parts = [selected(self._sources[k], own) for k, own in runs]
         return Stacked(parts, self.info.of_channels(indices, line))
 
+    def known_empty(self, box: Box) -> bool:
+        return all(known_empty(source, box) for source in self._sources)
+
+    def quality(self, name: str) -> Source | None:
+        """The band of quality of this name, if any of the files has it beside its channels."""
+        return quality_of(self._sources, name)
+
     def close(self) -> None:
         for source in self._sources:
             source.close()
+
+
+def quality_of(sources: Sequence[Source], name: str) -> Source | None:
+    """The band of quality of this name that one of the sources has beside its channels."""
+    lookups: list[Any] = [getattr(source, "quality", None) for source in sources]
+    return next(filter(None, (look(name) for look in lookups if look is not None)), None)
 
 
 def _numbers(
@@ -111,6 +130,7 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         alpha=_alpha(_alphas(infos), names),
         stack=each,
         names=_named(infos, names),
+        composed=next((i.composed for i in infos if i.composed), {}),
         scale=_numbers([(len(i.channels), i.scale) for i in infos], 1.0),
         offset=_numbers([(len(i.channels), i.offset) for i in infos], 0.0),
     )

@@ -20,7 +20,7 @@ import numpy as np
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import refined
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import Source, SourceInfo, known_empty, require_inside
 from seg_batch.io.sources.views.oriented import Oriented
 
 
@@ -41,6 +41,9 @@ class Upsampled:
         pixels = self._source.read(Box(start, tuple(-(-b // f) for _, b, f in sides)))
         inside = box.slices(tuple(a * f for a, f in zip(start, self._factors, strict=True)))
         return pixels.map(lambda array: repeated(array, self._factors)[inside])
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self._source, coarser(box, self._factors))
 
     def close(self) -> None:
         self._source.close()

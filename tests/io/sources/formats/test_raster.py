@@ -323,7 +323,7 @@ def test_a_flipped_bit_in_a_png_is_seen(tiff):
 def test_the_cache_of_gdal_is_small():
     from rasterio.env import get_gdal_config
 
-    from seg_batch.io.sources.formats.raster import GDAL_CACHE_BYTES
+    from seg_batch.io.sources.formats.raster_opening import GDAL_CACHE_BYTES
 
     assert get_gdal_config("GDAL_CACHEMAX") == GDAL_CACHE_BYTES
 

@@ -13,7 +13,8 @@ from rasterio.crs import CRS
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.io.sources.crs import crs_wkt, metres_per_unit
-from seg_batch.io.sources.formats.raster import Opening, RasterSource, described, opened
+from seg_batch.io.sources.formats.raster import RasterSource, described
+from seg_batch.io.sources.formats.raster_opening import Opening, opened
 from seg_batch.io.sources.formats.variables.limits import limits_of
 from seg_batch.io.sources.formats.variables.longitudes import beyond_180
 from seg_batch.io.sources.formats.variables.parts import opening_of
@@ -56,7 +57,8 @@ def _variable(
     if (
         opening.format == "hdf5" and is_whole
     ):  # one chunk, or values in a row, which may lie elsewhere
-        require_own_values(Path(path))
+        assert isinstance(path, Path)
+        require_own_values(path)
     part = part or dataset.tags(1).get("NETCDF_VARNAME", "")
     steps = _Steps.of(dataset, opening.driver)
     at = chosen_volume(Path(called), steps.what, len(steps.bands), volume)

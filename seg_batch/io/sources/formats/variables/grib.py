@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError
-from seg_batch.io.sources.formats.raster import Opening, RasterSource, described, opened
+from seg_batch.io.sources.formats.raster import RasterSource, described
+from seg_batch.io.sources.formats.raster_opening import Opening, opened
 from seg_batch.io.sources.formats.variables.longitudes import beyond_180
 from seg_batch.io.sources.formats.variables.whole import cut_short
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError
-from seg_batch.io.sources.formats.raster import Opening, opened
+from seg_batch.io.sources.formats.raster_opening import Opening, opened
 
 _BESIDE = re.compile(
     r"(?i)(^|/)(lat|lon|latitude|longitude|nav_lat|nav_lon|xlat|xlong)$|_?(bnds|bounds)$"

@@ -11,7 +11,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import shifted
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.iterate import piece_boxes
-from seg_batch.io.sources.protocol import Source, require_inside
+from seg_batch.io.sources.protocol import Source, known_empty, require_inside
 from seg_batch.io.sources.views.model_grid import ModelGrid
 
 # A box in the axes of the model, of size 0 where all is 0; ``find``: by one pass over the image; None: it is not cropped.
@@ -60,6 +60,9 @@ class Cropped:
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
         return self._source.read(box.shift(self._start))
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self._source, box.shift(self._start))
 
     def close(self) -> None:
         self._source.close()

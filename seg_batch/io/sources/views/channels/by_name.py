@@ -252,7 +252,9 @@ def _what_there_is(info: SourceInfo) -> str:
     """All bands by number and name, or the first of many."""
     rows = [f"{j} {label}" for j, label in enumerate(info.channels, 1)]
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    return f"it has {', '.join(rows[:_SHOWN])}{more}"
+    beside = info.facts.get("quality_bands", ())
+    masks = f"; for masks alone: {', '.join(beside)}" if beside else ""
+    return f"it has {', '.join(rows[:_SHOWN])}{more}{masks}"
 
 
 def with_channels(image: Source, channels: Channels | None, remedy: str = REMEDY) -> Source:

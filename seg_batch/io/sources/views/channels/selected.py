@@ -8,7 +8,7 @@ from typing import Any
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source
+from seg_batch.io.sources.protocol import Source, known_empty
 
 
 def selected(source: Source, indices: Sequence[int], line: str = "") -> Source:
@@ -34,6 +34,9 @@ class Selected:
 
     def _of(self, pixels: Pixels) -> Pixels:
         return pixels.channels(self._indices)
+
+    def known_empty(self, box: Box) -> bool:
+        return known_empty(self._source, box)
 
     def close(self) -> None:
         self._source.close()
