@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,11 @@ class Part:
 
     def __getitem__(self, those: slice) -> Part:
         first, last, _ = those.indices(len(self))
-        own = {name: getattr(self, name) for name in _COLUMNS}
+        own: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
         ends = self.ends[first : last + 1]
+        own = {name: None if c is None else c[first:last] for name, c in own.items()}
         return Part(
-            **{name: None if c is None else c[first:last] for name, c in own.items()},
+            **own,
             ends=ends - ends[0],
             wkb=self.wkb[ends[0] : ends[-1]],
         )
@@ -53,11 +55,14 @@ _COLUMNS = ("labels", "pixels", "areas", "probabilities", "border")
 
 def joined(parts: list[Part]) -> Part:
     """Several, one or more, as one."""
-    own = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
+    own: dict[str, Any] = {n: [getattr(part, n) for part in parts] for n in _COLUMNS}
     starts = np.cumsum([0, *(len(part.wkb) for part in parts)])
     ends = [part.ends[1:] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    columns: dict[str, Any] = {
+        name: None if c[0] is None else np.concatenate(c) for name, c in own.items()
+    }
     return Part(
-        **{name: None if c[0] is None else np.concatenate(c) for name, c in own.items()},
+        **columns,
         ends=np.concatenate([[0], *ends]).astype(np.int64),
         wkb=np.concatenate([part.wkb for part in parts]),
     )
