@@ -42,7 +42,7 @@ INSIDE: dict[str, list[str]] = {
         "errors hardware text resources run_files",
         "geometry units files registry kernels spells",
         "events",
-        "taper georef normalise callbacks versions resample",
+        "taper georef normalise callbacks versions resample outlines",
         "statistics privacy",
     ],
     "config": [

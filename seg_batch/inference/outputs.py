@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from seg_batch.config.card import ClassInfo
+from seg_batch.config.image_options.scene import FurtherOptions
 from seg_batch.config.predict_options import STEM, is_ending
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import read_json, require_local_output
@@ -128,14 +130,20 @@ def also_paths(
 
 
 def possible(
-    outputs: Outputs, info: SourceInfo, image: ImageSpec, *, everything: bool
+    outputs: Outputs,
+    info: SourceInfo,
+    image: ImageSpec,
+    classes: tuple[ClassInfo, ...],
+    further: FurtherOptions,
+    *,
+    everything: bool,
 ) -> tuple[Outputs, list[str]]:
     """The outputs without the further products that can't be made of this input, and a line for each of those;
     OutputError for the first one where ``everything`` has to be made."""
     made, left_out = [], []
     for path in outputs.also:
         try:
-            prove_place(info, path, also_format_of(path, info.kind), image)
+            prove_place(info, path, also_format_of(path, info.kind), image, classes, further)
             made.append(path)
         except OutputError as error:
             if everything:

@@ -205,7 +205,14 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
             made_of, request.output, many=request.many, also=request.also, stem=stem
         )
         all_of_it = not request.also_where_possible
-        outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        outputs, left_out = possible(
+            outputs,
+            made_of,
+            request.image(),
+            model.card.classes,
+            request.options.further,
+            everything=all_of_it,
+        )
         zoned = zone_lines(request.options.further, outputs, made_of, everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)

@@ -16,7 +16,8 @@ from seg_batch.core.outlines.polygons import (
     work_for,
     write,
 )
-from seg_batch.core.outlines.state import CLOSED, POINTS, empty_rows, empty_state, reindexed, roomy
+from seg_batch.core.outlines.pools import index_all
+from seg_batch.core.outlines.state import CLOSED, POINTS, State, empty_rows, empty_state, roomy
 from seg_batch.core.outlines.sweep import end, sweep
 
 POLYGONS = 1 << 15  # of a batch, at most
@@ -121,11 +122,16 @@ class Polygoniser:
         end(self._state, self._rows, self._y)
         yield from self._written()
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the arrays of what is open, and of a row."""
+        return sum(array.nbytes for array in (*self._state, *self._rows, *self._work))
+
     def _make_room(self) -> None:
         self._state = roomy(self._state, self._width)
         corners, cells = int(self._state.counts[POINTS + 2]), self._state.cells.size
         if cells > 1 and corners > 8 * cells:
-            self._state = reindexed(self._state, 8 * cells)
+            self._state = _reindexed(self._state, 8 * cells)
 
     def _written(self) -> Iterator[Polygons]:
         done, closed = 0, int(self._state.counts[CLOSED])
@@ -142,10 +148,10 @@ class Polygoniser:
                 self._metric,
                 self._tolerance,
             )
-            if out.count[0]:
+            if out.written[0]:
                 yield _polygons(out)
             if done < closed:
-                self._enlarge(bool(out.count[0]))
+                self._enlarge(bool(out.written[0]))
         self._state.counts[CLOSED] = 0
 
     def _enlarge(self, some: bool) -> None:
@@ -157,8 +163,15 @@ class Polygoniser:
         self._size = BATCH_BYTES if some else max(BATCH_BYTES, int(needs[BYTES]))
 
 
+def _reindexed(state: State, cells: int) -> State:
+    """With an index of corners of so many cells."""
+    state = state._replace(cells=np.full(cells, -1, np.int32))
+    index_all(state.counts, state.points, state.cells)
+    return state
+
+
 def _polygons(out: Batch) -> Polygons:
-    n = int(out.count[0])
+    n = int(out.written[0])
     size = int(out.ends[n])
     return Polygons(
         out.code[:n] - 1,

@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     """Polygons that are written: their codes, pixels, areas, sums of scores, whether they touch the border, where
     each ends in ``wkb``."""
 
-    count: np.ndarray
+    written: np.ndarray
     code: np.ndarray
     pixels: np.ndarray
     units: np.ndarray
@@ -80,7 +80,7 @@ def work_for(halves: int, corners: int) -> Work:
 def batch_for(count: int, size: int) -> Batch:
     number = np.zeros(count, np.int64)
     return Batch(
-        count=np.zeros(1, np.int64),
+        written=np.zeros(1, np.int64),
         code=np.zeros(count, np.int32),
         pixels=number,
         units=number.copy(),
@@ -113,8 +113,8 @@ def write(m, begin, work, out, wanted, least, affine, metric, tolerance):
             n = gather(points, arcs, objects, o, work)
             rings = rings_of(points, arcs, n, work, tolerance >= 0)
             size = _size(work, rings)
-            at = out.ends[out.count[0]]
-            if out.count[0] == out.code.size or at + size > out.wkb.size:
+            at = out.ends[out.written[0]]
+            if out.written[0] == out.code.size or at + size > out.wkb.size:
                 work.needs[BYTES] = size
                 return k
             _note(objects, o, out, at + size)
@@ -134,14 +134,14 @@ def _settle_all(counts, points, arcs, objects, cells, o, work, metric, tolerance
 
 @kernel
 def _note(objects, o, out, end):
-    n = out.count[0]
+    n = out.written[0]
     out.code[n], out.pixels[n], out.units[n] = (
         objects[o, CODE],
         objects[o, PIXELS],
         objects[o, UNITS],
     )
     out.score[n], out.border[n], out.ends[n + 1] = objects[o, SCORE], objects[o, BORDER], end
-    out.count[0] = n + 1
+    out.written[0] = n + 1
 
 
 @kernel

@@ -55,7 +55,7 @@ class Rows(NamedTuple):
     starts: np.ndarray
     codes: np.ndarray
     owners: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
 
 
 def empty_state(width: int, simplified: bool) -> State:
@@ -96,12 +96,3 @@ def _grown(rows: np.ndarray, needed: int) -> np.ndarray:
     longer = np.zeros((max(int(needed), size + size // 2), rows.shape[1]), rows.dtype)
     longer[:size] = rows
     return longer
-
-
-def reindexed(state: State, cells: int) -> State:
-    """With an index of corners of so many cells."""
-    from seg_batch.core.outlines.pools import index_all
-
-    state = state._replace(cells=np.full(cells, -1, np.int32))
-    index_all(state.counts, state.points, state.cells)
-    return state

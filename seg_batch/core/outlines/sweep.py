@@ -54,7 +54,7 @@ def sweep(m, rows, labels, code_of, least, y, begin, areas, area_of, scores, mos
         if not _has_room(counts, points, arcs, objects, closed, at.size, most_closed):
             return r
         into = (y + r) & 1
-        rows.count[into] = _runs(labels[r], code_of, rows.starts[into], rows.codes[into])
+        rows.number[into] = _runs(labels[r], code_of, rows.starts[into], rows.codes[into])
         _connect(counts, objects, arcs, gone, rows, into, least, y + r)
         kind = area_of[r] if areas.size else 0
         _measure(objects, rows, into, y + r, areas, kind, scores, r)
@@ -68,7 +68,7 @@ def end(m, rows, y):
     """Pass below the last row, ``y - 1``."""
     counts, points, arcs, objects = m.counts, m.points, m.arcs, m.objects
     into = y & 1
-    rows.count[into] = 0
+    rows.number[into] = 0
     rows.codes[into, 0] = OUTSIDE
     _trace(counts, points, arcs, objects, m.cells, m.at, rows, into, y)
     _close(counts, objects, m.closed, m.gone, rows, into, y, True)
@@ -107,8 +107,8 @@ def _connect(counts, objects, arcs, gone, rows, into, least, y):
     starts, codes, owners = rows.starts[into], rows.codes[into], rows.owners[into]
     above, above_codes = rows.starts[1 - into], rows.codes[1 - into]
     above_owners = rows.owners[1 - into]
-    count, i = rows.count[1 - into], 0
-    for j in range(rows.count[into]):
+    count, i = rows.number[1 - into], 0
+    for j in range(rows.number[into]):
         code, root = codes[j + 1], -1
         owners[j + 1] = -1
         if code < least:
@@ -124,14 +124,14 @@ def _connect(counts, objects, arcs, gone, rows, into, least, y):
         root = root if root >= 0 else new_object(counts, objects, code)
         objects[root, SEEN] = y
         owners[j + 1] = root
-    owners[0] = owners[rows.count[into] + 1] = -1
+    owners[0] = owners[rows.number[into] + 1] = -1
 
 
 @kernel
 def _measure(objects, rows, into, y, areas, kind, scores, r):
     starts, owners = rows.starts[into], rows.owners[into]
     width = starts.size - 1
-    for j in range(rows.count[into]):
+    for j in range(rows.number[into]):
         if owners[j + 1] < 0:
             continue
         root = root_of(objects, owners[j + 1])
@@ -156,8 +156,8 @@ def _is_edge(a, b):
 def _trace(counts, points, arcs, objects, cells, at, rows, into, y):
     """Carry the arcs through the corners between a row and the one above it."""
     above, below = 1 - into, into
-    ends_a = rows.count[above] + 1 if rows.count[above] else 0
-    ends_b = rows.count[below] + 1 if rows.count[below] else 0
+    ends_a = rows.number[above] + 1 if rows.number[above] else 0
+    ends_b = rows.number[below] + 1 if rows.number[below] else 0
     i = j = 0
     across = -1  # the arc of the edge that comes from the left
     while i < ends_a or j < ends_b:
@@ -305,7 +305,7 @@ def _register(objects, arcs, arc, first_left, sides):
 @kernel
 def _close(counts, objects, closed, gone, rows, into, y, last):
     """Objects of the row above without a run in this are closed, from left to right."""
-    for i in range(rows.count[1 - into]):
+    for i in range(rows.number[1 - into]):
         if rows.owners[1 - into, i + 1] < 0:
             continue
         root = root_of(objects, rows.owners[1 - into, i + 1])
@@ -314,7 +314,7 @@ def _close(counts, objects, closed, gone, rows, into, y, last):
             objects[root, BORDER] |= last
             closed[counts[CLOSED]] = root
             counts[CLOSED] += 1
-    for j in range(rows.count[into]):
+    for j in range(rows.number[into]):
         if rows.owners[into, j + 1] >= 0:
             rows.owners[into, j + 1] = root_of(objects, rows.owners[into, j + 1])
     for k in range(counts[GONE]):

@@ -122,6 +122,9 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "attribute table": "seg_batch.io.formats.tables:ATTRIBUTE_TABLE",
         "dicom_seg": "seg_batch.io.formats.dicom_seg:PRODUCT",
         "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
+        "geopackage": "seg_batch.io.formats.polygons:GEOPACKAGE",
+        "flatgeobuf": "seg_batch.io.formats.polygons:FLATGEOBUF",
+        "geoparquet": "seg_batch.io.formats.polygons:GEOPARQUET",
     }
 )
 STAC_ENDING = ".stac.json"

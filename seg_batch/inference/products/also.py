@@ -19,7 +19,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
-from seg_batch.core.registry.formats import PRODUCTS
+from seg_batch.core.registry.formats import PRODUCTS, holds_probabilities
 from seg_batch.core.spells import spell
 from seg_batch.inference.bundles import described
 from seg_batch.inference.outputs import Outputs, also_row, is_current, read_report, write_report
@@ -92,10 +92,23 @@ def _make(prepared: Prepared[Plan], missing: list[Path], report: Report) -> list
     tags = provenance(prepared, report["status"])
     for path in missing:
         form = also_format_of(path, prepared.info.kind)
-        spec = replace(label_spec(prepared, tags), like=like_of(prepared.info, form))
+        spec = replace(
+            label_spec(prepared, tags),
+            like=like_of(prepared.info, form),
+            probabilities_at=_probabilities_at(prepared),
+        )
         with closing(open_source(outputs.product)) as source:
             kept = _made(path, form, spec, source, outputs, kept, described(prepared.model))
     return kept["also"]
+
+
+def _probabilities_at(prepared: Prepared[Plan]) -> Path | None:
+    outputs = prepared.outputs
+    if not prepared.plan.probabilities:
+        return None
+    inside = holds_probabilities(outputs.product.name)
+    path = outputs.product if inside else outputs.probabilities
+    return path if path.exists() else None
 
 
 def _made(

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.card import ClassInfo
+from seg_batch.config.image_options.scene import PLAIN, FurtherOptions
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import files_in, translate_os_errors
 from seg_batch.core.geometry import Blocks, Box, Shape
@@ -94,10 +96,16 @@ def check_output(path: Path, kind: str, *, also: bool = False) -> None:
 
 
 def prove_place(
-    info: SourceInfo, path: Path, form: str, image: ImageSpec | None = None
+    info: SourceInfo,
+    path: Path,
+    form: str,
+    image: ImageSpec | None = None,
+    classes: tuple[ClassInfo, ...] = (),
+    further: FurtherOptions = PLAIN,
 ) -> list[str]:
     """Before any work: OutputError unless a product at ``path`` can be made of an input and hold its place, which is
-    tried; lines about how it does where that matters to the user."""
+    tried; lines about how it does where that matters to the user. ``classes``: those of the model; ``further``: how further products
+    are made."""
     product = PRODUCTS[form]
     if product.of_format and any(file.format != product.of_format for file in info.files):
         others = (e for p in products_of(info.kind) if not p.of_format for e in p.endings)
@@ -106,7 +114,9 @@ def prove_place(
             f"{FORMATS[product.of_format].title} series that it could refer to: name it {', '.join(others)}"
         )
     like = like_of(info, form)
-    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like, image=image)
+    spec = ProductSpec(
+        info.extent, "uint8", None, classes, info.georef, like=like, image=image, further=further
+    )
     return product.prove(spec, path.name)
 
 

@@ -73,7 +73,8 @@ class ProductSpec:
     ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
     segments are stored, for products that have segments; ``compress``: how a GeoTIFF is compressed; ``further``: how further
     products are made; ``main``: the map that this further product is made of; ``window``: where the extent lies in that of the
-    store, if it is a part."""
+    store, if it is a part; ``probabilities_at``: the product, or the file beside it, that keeps the probabilities of a finished
+    map, if any does."""
 
     extent: Shape
     dtype: str
@@ -93,6 +94,7 @@ class ProductSpec:
     further: FurtherOptions = PLAIN
     main: MainProduct | None = None
     window: Box | None = None
+    probabilities_at: Path | None = None
 
     @property
     def background(self) -> int | None:

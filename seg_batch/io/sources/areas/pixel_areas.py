@@ -57,6 +57,24 @@ class PixelAreas:
     def hectares(self, units: float) -> float:
         return units * self._field.unit / M2_PER_HA
 
+    def m2(self, units: np.ndarray) -> np.ndarray:
+        """Square metres, float64."""
+        return np.asarray(units * self._field.unit)
+
+    def row_sums(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of units along rows from their left ends, int64 ``(kinds, width + 1)``, and which of them is that of each row
+        from ``start`` to ``stop``."""
+        height, width = self._field.cell
+        first = self.origin[0]
+        cells, index = np.unique(
+            np.arange(first + start, first + stop) // height, return_inverse=True
+        )
+        sums = np.zeros((len(cells), self.extent[1] + 1), np.int64)
+        columns = np.arange(self.extent[1]) // width
+        units = self._of_cells(cells, np.arange(columns[-1] + 1))
+        np.cumsum(units[:, columns], axis=1, out=sums[:, 1:])
+        return sums, index
+
     @property
     def flat(self) -> bool:
         """Whether all pixels have the area of the plane."""
