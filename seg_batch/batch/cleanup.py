@@ -104,7 +104,8 @@ def write_quarantined(job: BatchJob) -> None:
         if named and record.status in (REFUSED, FAILED, PARTIAL):
             files = job.requests[key].files if key in job.requests else files_of_key(key)
             hides = bool(job.workflow["outputs"].get("deidentify"))
-            listed = key if hides else _listed(STACKED.join(files))
+            stac = bool((job.workflow.get("inputs") or {}).get("stac"))
+            listed = key if hides else _listed(STACKED.join(files), of_item=stac)
             if key in job.requests and job.requests[key].mosaic:
                 listed = f"# {visible(key)}: a mosaic is no line of a list; run its workflow again"
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
@@ -120,8 +121,10 @@ def forget_reports(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _listed(path: str) -> str:
-    """The path, or a comment where a line can't hold it."""
+def _listed(path: str, *, of_item: bool = False) -> str:
+    """The path, or a comment where a line can't hold it, or what a STAC item says of it would be lost."""
+    if of_item:
+        return "# of a STAC item: once it is mended, run the same workflow again"
     if path.splitlines() == [path] and path == path.strip():
         return path
     return f"# can't be listed, so name it by a pattern: {visible(path)}"

@@ -18,13 +18,14 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.inputs.listing import list_inputs
+from seg_batch.batch.inputs.listing import also_of, list_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.journal.events import InputFacts
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
 from seg_batch.core.errors import SegbatchError, WorkflowError
+from seg_batch.core.privacy.addresses import shown
 from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
 from seg_batch.inference.request import Request, named_model
@@ -150,7 +151,17 @@ def told_settings(workflow: Workflow) -> dict[str, Any]:
     for part in (plain, *plain.get("steps", ())):
         if (part.get("outputs") or plain["outputs"]).get("deidentify") and part.get("inputs"):
             part["inputs"] = None
+        _without_secrets(part)
     return plain
+
+
+def _without_secrets(part: dict[str, Any]) -> None:
+    """Addresses as they may be told, in a workflow or a step as JSON."""
+    if sign := (part.get("options") or {}).get("sign"):
+        part["options"]["sign"] = shown(sign)
+    if stac := (part.get("inputs") or {}).get("stac"):
+        stac["items"] = [*map(shown, stac.get("items", ()))]
+        stac["api"] = stac.get("api") and shown(stac["api"])
 
 
 def require_named(workflow: Workflow) -> None:
@@ -180,11 +191,23 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
         series_files=spec.series_files,
         overwrite=overwrite,
         pseudonym=spec.pseudonym,
-        also=workflow.outputs.also,
+        also=also_of(workflow.outputs, spec),
         also_where_possible=True,
         mosaic=spec.mosaic,
+        item=spec.item,
+        upload=_upload(workflow, spec),
+        leaves_copy=True,
         tiles_out=workflow.outputs.tiles if spec.mosaic else None,
     )
+
+
+def _upload(workflow: Workflow, spec: InputSpec) -> str | None:
+    """The folder of the bucket that the products of an input go to: as its folder lies in that of all outputs."""
+    bucket, outputs = workflow.outputs.bucket, workflow.outputs
+    if bucket is None:
+        return None
+    within = os.path.relpath(os.path.dirname(spec.output or ""), os.path.abspath(outputs.folder))
+    return bucket.rstrip("/") + ("" if within == "." else f"/{within}")
 
 
 def _model_names(names: tuple[str, ...] | None) -> str | list[str] | None:

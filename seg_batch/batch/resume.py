@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from seg_batch.core.errors import Exit, StoreError
 from seg_batch.core.files import flush, read_json, write_json
 from seg_batch.core.privacy.addresses import told_of
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
-from seg_batch.inference.outputs import Outputs
+from seg_batch.inference.outputs import Outputs, in_bucket
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
+
+_LOOKS = 16  # at objects in a bucket at once
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def previous_run(job: BatchJob) -> PreviousRun | None:
         return None
     inputs = fold(events).inputs
     done = {key: r.outcome for key, r in inputs.items() if r.status == COMPLETE and r.outcome}
+    done = _with_all_in_bucket(done, [key for key in job.requests if job.requests[key].upload])
     gone = [key for key in inputs if key not in job.requests and key not in job.refused]
     return PreviousRun(
         {key: done[key] for key in job.requests if key in done and is_unchanged(done[key])},
@@ -128,6 +132,22 @@ def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedIn
     if not {*facts.get("also", ())} <= result.get("also", {}).keys():
         return False
     return (facts["of"], facts["output"]) == (result.get("of"), result["output"])
+
+
+def _with_all_in_bucket(
+    done: dict[str, InputResult], uploaded: list[str]
+) -> dict[str, InputResult]:
+    """Without those whose products should be in a bucket, and are not there as they were written. Nothing is predicted
+    again for them."""
+    asked = [key for key in uploaded if key in done]
+    with ThreadPoolExecutor(_LOOKS) as threads:
+        whole = dict(zip(asked, threads.map(lambda key: _is_in_bucket(done[key]), asked), strict=True))  # fmt: skip
+    return {key: result for key, result in done.items() if whole.get(key, True)}
+
+
+def _is_in_bucket(result: InputResult) -> bool:
+    rows = result.get("remote", {}).values()
+    return bool(rows) and all(map(in_bucket, rows))
 
 
 def is_unchanged(result: InputResult) -> bool:

@@ -60,6 +60,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "fit": prepared.verdict.to_json(),
         "footprint": footprint(info.georef, info.extent),
         "image": image_facts(info),
+        **({"stac": item} if (item := info.facts.get("stac")) else {}),
     }
 
 
@@ -93,6 +94,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "product": _made(report["product"]),
         "probabilities": probabilities and _made(probabilities),
         **({"also": also} if (also := _also(report)) else {}),
+        **({"remote": places} if (places := _places(report)) else {}),
         "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
@@ -121,6 +123,11 @@ def _also(report: Report) -> dict[str, ProductStamp]:
     sha256 = report["product"]["sha256"]
     rows = [row for row in report.get("also", ()) if row["of"] == sha256]
     return {row["path"]: _made(row) for row in rows if Path(row["path"]).exists()}
+
+
+def _places(report: Report) -> dict[str, Any]:
+    """What is in a bucket, by its address."""
+    return {row["url"]: row for row in report.get("remote", {}).values()}
 
 
 def _of(fingerprint: dict[str, Any]) -> str:

@@ -112,7 +112,15 @@ def _lines(result: dict[str, Any]) -> list[str]:
     ]
     width = max(map(len, scores["classes"]))
     rows = scores["classes"].items()
-    return lines + [f"  {name:<{width}}  Dice {interval_text(row['dice'])}" for name, row in rows]
+    lines += [f"  {name:<{width}}  Dice {interval_text(row['dice'])}" for name, row in rows]
+    return lines + [_baseline(row) for row in result.get("baselines", ())]
+
+
+def _baseline(row: dict[str, Any]) -> str:
+    dice, accuracy = (
+        "undefined" if row[key] is None else f"{row[key]:.3f}" for key in ("mean_dice", "accuracy")
+    )
+    return f"  {row['rule']} ({row['words']}): mean Dice {dice}, accuracy {accuracy}"
 
 
 def _require_met(result: dict[str, Any]) -> None:

@@ -44,6 +44,10 @@ def requests(
         raise PlanError(
             "--stack takes INPUTs as channels and --mosaic as pieces of one scene: leave out one"
         )
+    if arguments.tiles_out is not None and not mosaic:
+        raise PlanError(
+            "--tiles-out writes a map for each piece of a mosaic: give --mosaic, or leave it out"
+        )
     images: list[str | tuple[str, ...]] = [tuple(inputs)] if stack or mosaic else [*inputs]
     require_own_names(tuple(arguments.also or ()), len(images) > 1)
     fields |= {**vars(arguments), "options": options, "many": len(images) > 1, "mosaic": mosaic}

@@ -22,8 +22,9 @@ from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.evaluation.dataset_card import require_card
-from seg_batch.evaluation.held_out_cases import collect_cases, whole_region
+from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.evaluation.postprocess_region import SeenRegion
+from seg_batch.evaluation.view_region import whole_region
 from seg_batch.inference.bundles import mismatch
 from seg_batch.inference.sliding_window.grid import AS_TRAINED, DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut

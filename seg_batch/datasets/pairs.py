@@ -26,6 +26,7 @@ from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
 from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.rescaled import own_scale, units_fault
 from seg_batch.io.sources.views.same_grid import grid_differences
+from seg_batch.io.vectors.labels import AS_USUAL, LabelRules, VectorLabelSource, is_vector
 
 MOST_COARSER, MOST_VOXELS = 16, 64  # times: along an axis, and in all
 MANIFESTS = (".csv", ".yaml", ".yml")
@@ -36,7 +37,8 @@ class Pair:
     """One image and its labels, as paths; ``case``: their name in the dataset and the recipe.
 
     ``images``: the file, or several that are stacked as channels. ``split``: the part that a
-    manifest puts the case in. ``alpha``: how bands that the image marks as alpha are read.
+    manifest puts the case in. ``alpha``: how bands that the image marks as alpha are read. ``rules``: how a label that is a
+    vector file is drawn.
     """
 
     images: tuple[str, ...]
@@ -44,6 +46,7 @@ class Pair:
     case: str
     split: str | None = None
     alpha: AlphaOption = "auto"
+    rules: LabelRules = AS_USUAL
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class FoundPairs:
 
     pairs: list[Pair]
     manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def drawn_by(self, rules: LabelRules) -> FoundPairs:
+        """The pairs, whose vector labels are drawn so."""
+        return replace(self, pairs=[replace(pair, rules=rules) for pair in self.pairs])
 
     def agreed(self, recipe: Recipe) -> Recipe:
         """The recipe with what the manifests add; InputError where they contradict it."""
@@ -97,14 +104,18 @@ def _from_text(text: str) -> Pair:
 
 def _from_folder(folder: Path) -> list[Pair]:
     images, labels = _names(folder / "images"), _names(folder / "labels")
-    for name in sorted(images - labels) or sorted(labels - images):
+    drawn = {Path(name).stem: name for name in labels if is_vector(name)}
+    beside = {name: name if name in labels else drawn.get(stem(name), name) for name in images}
+    lone = labels - set(beside.values())
+    for name in sorted(n for n in images if beside[n] not in labels) or sorted(lone):
         here, there = ("image", "label") if name in images else ("label", "image")
         raise InputError(
             f"{folder}/{here}s/{name} has no {there} at {folder}/{there}s/{name}: add it, or take "
             f"the {here} away"
         )
     return [
-        Pair((f"{folder}/images/{name}",), f"{folder}/labels/{name}", stem(name)) for name in images
+        Pair((f"{folder}/images/{name}",), f"{folder}/labels/{beside[name]}", stem(name))
+        for name in images
     ]
 
 
@@ -219,6 +230,14 @@ def open_pair(
     with without_volume_option(), open_view(images, axes) as image:
         _require_near(image)
         grid = image.file.info if align == "nearest" else None
-        label_axes = Axes(axes.orientation)
-        with open_view(spec((pair.label,)), label_axes, grid=grid, labels_of=image) as label:
+        of = drawn_labels(pair, image) or spec((pair.label,))
+        with open_view(of, Axes(axes.orientation), grid=grid, labels_of=image) as label:
             yield image, label
+
+
+def drawn_labels(pair: Pair, image: View) -> VectorLabelSource | None:
+    """The labels of a pair where they are a vector file, on the grid of the files of its image."""
+    if not is_vector(pair.label):
+        return None
+    held = tuple((part, image.touched(box)) for part, box in pair.rules.held)
+    return VectorLabelSource(pair.label, image.file.info, replace(pair.rules, held=held))

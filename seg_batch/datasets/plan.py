@@ -15,6 +15,7 @@ from seg_batch.core.versions import package_version
 from seg_batch.datasets import layout, store
 from seg_batch.datasets.layout import Case, full_rank
 from seg_batch.datasets.pairs import check_pair, find_pairs
+from seg_batch.datasets.polygons import kept_whole, rules_of
 from seg_batch.datasets.split import Split, resolve_split
 from seg_batch.io.sources.protocol import AlphaOption
 
@@ -99,12 +100,13 @@ def plan_dataset(
         raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
     pairs = find_pairs([str(text) for text in given], alpha)
     recipe = pairs.agreed(recipe)
+    pairs = pairs.drawn_by(rules_of(recipe))
     checked = [check_pair(pair, recipe, align) for pair in pairs.pairs]
     extents = {pair.pair.case: pair.extent for pair in checked}
     parts = {pair.case: pair.split for pair in pairs.pairs if pair.split}
     patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
     split = resolve_split(recipe.hold_out, extents, patch, parts)
-    cases = layout.cases_of(checked, recipe, split)
+    cases = layout.cases_of(kept_whole(checked, recipe, split), recipe, split)
     codes = [layout.codes(case, recipe) for case in cases]
     if not any((code == store.CODES["training"]).any() for code in codes):
         raise InputError(

@@ -24,8 +24,10 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
+from seg_batch.evaluation.baselines.sample import sample_of
+from seg_batch.evaluation.baselines.scores import Baselines, not_beaten
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
-from seg_batch.evaluation.held_out_cases import EvalSet, collect_cases, with_patch_kept
+from seg_batch.evaluation.held_out_cases import EvalSet, Learnt, collect_cases, with_patch_kept
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
 from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
@@ -129,7 +131,7 @@ def evaluate_bundle(
     options = with_patch_kept(Path(data), options)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
     held_out = collect_cases(
-        Path(data), split, chosen.card, options, tuple(ignore), learnt_ignore(chosen)
+        Path(data), split, chosen.card, options, tuple(ignore), learnt_of(chosen)
     )
     with ExitStack() as stack:
         folder = stack.enter_context(open_output(output, overwrite))
@@ -137,28 +139,35 @@ def evaluate_bundle(
         run.callback.on(events.Stage("loading the model"))
         predictor, stats = load_predictor_of(chosen, options), BlockStats()
         scorer = RegionScorer(together(chosen.cards), predictor, options, Path(work), stats)
+        sample, names = sample_of(Path(data), held_out), chosen.card.channel_names or ()
+        plainly = Baselines.of(run.classes, sample, names)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:
             run.callback.on(events.Stage(case.name))
             with held_out.open(case) as (region, spacing):
+                plainly.add(region)
                 run.add(*scorer.score(case.name, region, spacing, case.facts, run.advance))
         result = run.result("bundle", **stats.summary(run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
+        result["baselines"] = plainly.result()
+        overall = result["scores"]["overall"]
+        beaten = not_beaten(chosen.card.name, overall, result["baselines"])
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
         told = [*tta_warnings(chosen, options.tta), *held_out.warnings]
-        result["warnings"] = told + leaks + run.warnings
+        result["warnings"] = told + leaks + beaten + run.warnings
         write_result(folder, result, run)
     return result
 
 
-def learnt_ignore(model: bundles.Model) -> tuple[float, ...]:
-    """The label values that the recipe beside a bundle ignores; none where there is no recipe."""
+def learnt_of(model: bundles.Model) -> Learnt:
+    """By the recipe beside a bundle; what is usual where there is none."""
     if model.path is None:
-        return ()
+        return Learnt()
     try:
-        return read_recipe(model.path / "recipe.yaml").cut.ignore
+        recipe = read_recipe(model.path / "recipe.yaml")
     except SegbatchError:
-        return ()
+        return Learnt()
+    return Learnt(recipe.cut.ignore, recipe.vector_labels)
 
 
 def _require_same_grid(card: ModelCard) -> None:

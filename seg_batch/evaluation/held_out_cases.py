@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.options import declared
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
+from seg_batch.config.recipe.vector_labels import BY_THEMSELVES, VectorLabels
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card, require_data
@@ -22,17 +22,20 @@ from seg_batch.datasets.split import BOXES_ON_MODEL
 from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
-from seg_batch.evaluation.view_region import SourceRegion, ViewRegion
-from seg_batch.inference import bundles
+from seg_batch.evaluation.view_region import (
+    SourceRegion,
+    ViewRegion,
+    held_boxes,
+    in_file,
+    open_entry,
+    whole_region,
+)
 from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
 from seg_batch.io.sources.views.channels.by_name import BY_NAME
-from seg_batch.io.sources.views.image_spec import ImageSpec, takes_last_axis
-from seg_batch.io.sources.views.model_grid import ModelGrid, model_grid
-from seg_batch.io.sources.views.open_view import View, open_view
-from seg_batch.io.sources.views.same_grid import grid_differences
+from seg_batch.io.sources.views.model_grid import ModelGrid
+from seg_batch.io.vectors.labels import LabelRules, is_vector
 
 SPLITS = ("test", "validation", "training", "all")
 
@@ -56,12 +59,21 @@ class EvalCase:
         if part != "boxes":
             return part == "training"
         box = self.box
-        return box is None or not any(held.contains(box) for held in _held_out(card, self.case))
+        return box is None or not any(held.contains(box) for held in held_boxes(card, self.case))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """How the training of a bundle read its labels: the values that it ignored, and how it drew vectors."""
+
+    ignore: tuple[float, ...] = ()
+    labels: VectorLabels = BY_THEMSELVES
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """The cases of one split, opened one after the other; ``facts``: their source, as JSON."""
+    """The cases of one split, opened one after the other; ``facts``: their source, as JSON. ``learnt``: those beside them
+    that are to be learnt from, where they are pairs; None: a dataset, which keeps them as patches."""
 
     card: ModelCard
     cases: list[EvalCase]
@@ -69,6 +81,14 @@ class EvalSet:
     facts: dict[str, Any]
     options: ModelOptions = field(default_factory=ModelOptions)
     warnings: tuple[str, ...] = ()
+    learnt: list[EvalCase] | None = None
+
+    def held_of(self, case: EvalCase, region: Region) -> list[Box]:
+        """What the card says was held out of a case, in voxels of its region."""
+        boxes = held_boxes(self.card, case.case)
+        if not isinstance(region, ViewRegion):
+            return list(boxes)
+        return [in_file(box, case.case, region.image.coarse, self.card) for box in boxes]
 
     @contextmanager
     def open(self, case: EvalCase) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
@@ -98,10 +118,9 @@ def collect_cases(
     card: ModelCard,
     options: PredictOptions,
     ignore: tuple[float, ...],
-    learnt: tuple[float, ...] = (),
+    learnt: Learnt = Learnt(),
 ) -> EvalSet:
-    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: values
-    that the training of the model ignored, which a dataset was cut without.
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: see there; a dataset was cut by it.
 
     InputError when there are none, or when the data does not fit the card: headers are compared and
     labels read here, so that a case that can't be used is named before the model is loaded.
@@ -109,7 +128,9 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if not _is_dataset(data):
-        return _of_pairs(data, split, card, (*ignore, *learnt), options)
+        return _of_pairs(
+            data, split, card, replace(learnt, ignore=(*ignore, *learnt.ignore)), options
+        )
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
@@ -191,9 +212,9 @@ def _require_reach(
 
 
 def _of_pairs(
-    data: Path, split: str, card: ModelCard, ignore: tuple[float, ...], options: ModelOptions
+    data: Path, split: str, card: ModelCard, learnt: Learnt, options: ModelOptions
 ) -> EvalSet:
-    pairs = find_pairs([str(data)], options.alpha)
+    pairs, ignore = find_pairs([str(data)], options.alpha), learnt.ignore
     chosen = [(pair, box) for pair in pairs.pairs for box in _boxes_of(pair, split, card)]
     if not chosen:
         have = ", ".join(sorted({pair.split or "none" for pair in pairs.pairs}))
@@ -205,6 +226,9 @@ def _of_pairs(
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
+    said = [m.vector_labels for m in pairs.manifests.values() if m.vector_labels != BY_THEMSELVES]
+    rules = LabelRules.of(said[0] if said else learnt.labels, card.classes, ignore)
+    chosen = [(replace(pair, rules=rules), box) for pair, box in chosen]
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count, cases, lines = Counter(pair.case for pair, _ in chosen), [], list[str]()
     for pair, box in chosen:
@@ -215,7 +239,13 @@ def _of_pairs(
             cases.append(EvalCase(name, pair.case, box, _facts(pair), pair=pair, place=place))
     if not cases:
         raise InputError(f"{lines[-1]}, so there is nothing to score: use --split all")
-    return EvalSet(card, cases, ignore, facts, options, tuple(dict.fromkeys(lines)))
+    beside = [
+        EvalCase(p.case, p.case, None, {}, pair=replace(p, rules=rules))
+        for p in pairs.pairs
+        if (p.split or card.split.get("cases", {}).get(p.case)) in ("training", "boxes")
+    ]
+    every = tuple(dict.fromkeys(lines))
+    return EvalSet(card, cases, ignore, facts, options, every, beside)
 
 
 def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
@@ -228,15 +258,7 @@ def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
     part = card.split.get("cases", {}).get(pair.case)
     if part == split:
         return [None]
-    return [*_held_out(card, pair.case, (split,))] if part == "boxes" else []
-
-
-def _held_out(
-    card: ModelCard, case: str, parts: tuple[str, ...] = ("validation", "test")
-) -> Iterator[Box]:
-    """The boxes that were held out of a case when the bundle was trained."""
-    boxes = card.split.get("boxes", {}).get(case, {})
-    return (Box(tuple(start), tuple(stop)) for part in parts for start, stop in boxes.get(part, []))
+    return [*held_boxes(card, pair.case, (split,))] if part == "boxes" else []
 
 
 def _usable(
@@ -255,63 +277,14 @@ def _usable(
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
     told = [line for line in image.file.info.warnings if line.startswith(BY_NAME)]
-    told += verdict.lines
-    place = None if box is None else _in_file(box, pair.case, image.coarse, card)
+    told += (*verdict.lines, *(label.info.warnings if is_vector(pair.label) else ()))
+    place = None if box is None else in_file(box, pair.case, image.coarse, card)
     if place is not None and not place.size:
         told.append(f"no whole voxel of {image.info.path} lies in {box}, which was held out")
     return place, [f"{pair.case}: {line}" for line in told]
-
-
-def _in_file(box: Box, case: str, info: SourceInfo, card: ModelCard) -> Box:
-    """The voxels of a file, in the card's axes, that lie wholly in a box of the card, on whatever grid the model is to
-    see it now. InputError where the file is not of that size."""
-    grid = None
-    if card.split.get("grid") == BOXES_ON_MODEL:
-        grid = model_grid(info, card, GridOptions())
-    extent = info.extent if grid is None else grid.target
-    if not Box.whole(extent).contains(box):
-        raise InputError(
-            f"{card.name} held voxels {box} of {case} out, which {info.path} with extent "
-            f"{extent} does not have: is it another image of that name?"
-        )
-    return box if grid is None else grid.inside(box)
 
 
 def _facts(pair: Pair) -> dict[str, Any]:
     images = [{"path": p, **file_facts(Path(p))} for p in pair.images]
     label = {"path": pair.label, **file_facts(Path(pair.label))}
     return {"split": pair.split, "image": images, "truth": label}
-
-
-@contextmanager
-def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[tuple[View, View]]:
-    """Image and label in the card's orientation, checked against it and each other. ``options``: how the image is
-    read."""
-    spec = ImageSpec(
-        pair.images,
-        alpha=(pair.alpha,) * len(pair.images),
-        channels_last_axis=takes_last_axis(card.channels),
-        bands=tuple(map(str, options.bands or ())),
-        scale=options.scale,
-        offset=options.offset,
-        grid=GridOptions(options.resample, options.spacing),
-        crop="find",
-    )
-    with without_volume_option(), open_view(spec, card) as image:
-        a = image.file.info
-        bundles.require_fit(bundles.Model(card), a)
-        with open_view(pair.label, card) as label:
-            b = label.file.info
-            if len(b.channels) != 1:
-                raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
-            if differs := grid_differences(a, b):
-                raise InputError(
-                    f"{b.path} is not on the grid of {a.path} ({'; '.join(differs)}), so "
-                    "voxels would be compared with others: resample the label first"
-                )
-            yield image, label
-
-
-def whole_region(image: View, card: ModelCard) -> ViewRegion:
-    """All of an image, by the numbers of the card, else by its own."""
-    return ViewRegion(Box.whole(image.info.extent), image, image.numbers(card.normalisation))

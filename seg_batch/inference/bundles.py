@@ -25,6 +25,8 @@ from seg_batch.io.sources.views.rescaled import units_fault
 
 WEIGHTS = {"keras": "model.keras", "openvino": "model.xml", "onnx": "model.onnx"}
 
+MODEL_ITEM = "stac_mlm.json"  # as ``export --cards`` writes it
+
 
 @dataclass(frozen=True)
 class Model:
@@ -176,6 +178,12 @@ def find_bundle(name: str) -> Model:
             )
         path = places[0]
     return model_in(path.resolve())
+
+
+def described(model: Model) -> str:
+    """Where a model is described as an item of STAC (the MLM extension), as a link; empty where its bundle holds none."""
+    item = None if model.path is None else model.path / MODEL_ITEM
+    return item.absolute().as_uri() if item is not None and item.is_file() else ""
 
 
 def require_intact(model: Model) -> Model:

@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ from seg_batch.core.run_files import (
     shortened,
 )
 from seg_batch.inference.report import AlsoFacts, Report
+from seg_batch.io.remote.objects import stored
 from seg_batch.io.sinks.product import also_format_of, digest, prove_place
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
@@ -191,12 +193,25 @@ def is_intact(outputs: Outputs, report: Report) -> bool:
         outputs.probabilities: report.get("probabilities"),
     }
     return all(
-        path.exists()
-        and digest(path) == product.get("sha256")
+        is_kept_in_bucket(path, product["sha256"], report)
+        if not path.exists()
+        else digest(path) == product.get("sha256")
         and not side_file_changes(path, product.get("side_files", {}))
         for path, product in wanted.items()
         if product
     )
+
+
+def is_kept_in_bucket(path: Path, sha256: str, report: Report) -> bool:
+    """True when a file with this hash was written into a bucket, and is still there."""
+    row = report.get("remote", {}).get(str(path))
+    return row is not None and row["sha256"] == sha256 and in_bucket(row)
+
+
+def in_bucket(row: Mapping[str, Any]) -> bool:
+    """Whether an object is the one that was written."""
+    there = stored(row["url"])
+    return there is not None and there.etag == row["etag"] and there.size == row["bytes"]
 
 
 def is_current(path: Path, report: Report, settings: dict[str, Any]) -> bool:

@@ -40,6 +40,7 @@ from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.products.also import check_also, make_missing
 from seg_batch.inference.products.export import Export
 from seg_batch.inference.products.file_borders import file_borders
+from seg_batch.inference.products.in_bucket import check_bucket, uploaded
 from seg_batch.inference.products.tiles import check_tiles, make_tiles
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import Prepared, Request, prepare
@@ -99,6 +100,7 @@ def _predicted(
     report = read_report(outputs)
     check_destination(draft, report)
     check_also(draft, report)
+    check_bucket(draft, report)
     check_tiles(draft)
     require_disk(draft, report)
     with leaving_nothing_behind(outputs), leaving_no_copy(hidden, draft.info, outputs):
@@ -107,7 +109,8 @@ def _predicted(
         if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return make_tiles(prepared, make_missing(prepared, earlier, callback), callback)
+            made = make_missing(prepared, earlier, callback)
+            return uploaded(prepared, make_tiles(prepared, made, callback))
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             with spell("store"):
                 store = open_store(prepared, report)
@@ -129,7 +132,8 @@ def _predicted(
                     _identity_of_remote(prepared.info),
                     prepared.area,
                 )
-                return _run(prepared, store, workers, job, callback, start, stop, alone=alone)
+                made = _run(prepared, store, workers, job, callback, start, stop, alone=alone)
+        return uploaded(prepared, made)
 
 
 def _identity_of_remote(info: SourceInfo) -> dict[str, Any] | None:
@@ -233,8 +237,11 @@ def _run(
     )
     if borders := file_borders(prepared):
         report["file_borders"] = borders
-    if stale := (read_report(outputs) or report).get("also"):
+    before = read_report(outputs) or report
+    if stale := before.get("also"):
         report["also"] = stale  # which says of which map they are
+    if there := before.get("remote"):
+        report["remote"] = there  # of which some may be replaced
     report = told_report(report, prepared.request.pseudonym)
     write_report(outputs.report, report)
     if alone and not run.failures:

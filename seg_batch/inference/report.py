@@ -19,7 +19,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.fit.review import review_of
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.products.facts import BorderFacts, TilesFacts
+from seg_batch.inference.products.facts import BlockCounts, BorderFacts, TilesFacts
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -37,18 +37,6 @@ class Failure(TypedDict):
     block: str
     box: str
     error: str
-
-
-class BlockCounts(TypedDict):
-    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those that were not read, outside the
-    area and empty by the file's index, where there are any."""
-
-    total: int
-    done: int
-    failed: int
-    resumed: int
-    outside: NotRequired[int]
-    empty: NotRequired[int]
 
 
 class PostStepRow(TypedDict):
@@ -110,11 +98,13 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are. ``warnings``: what was said
+    """The input as it was when it was opened. ``files``: the paths of an image of several; ``series``: which one, where a place holds several; ``mosaic``: how many pieces of one scene the files are;
+    ``stac``: the item that they are assets of. ``warnings``: what was said
     of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     series: NotRequired[str]
+    stac: NotRequired[dict[str, Any]]
     mosaic: NotRequired[int]
     format: str
     channels: list[str]
@@ -143,7 +133,8 @@ class WorkFacts(TypedDict):
 class Report(WorkFacts):
     """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
     to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area."""
+    ``geometry``: ``core.georef.georef_to_json``, of the product; ``extent``: of it, where it is cut to an area; ``remote``: what is
+    in a bucket, by the paths that it was made at."""
 
     segbatch: str
     status: str
@@ -154,6 +145,7 @@ class Report(WorkFacts):
     post: list[PostStepRow]
     seams: SeamSummary | None
     unclassified_voxels: int
+    remote: NotRequired[dict[str, Any]]
     product: ProductFacts
     probabilities: ProductFacts | None
     also: NotRequired[list[AlsoFacts]]
@@ -332,6 +324,8 @@ def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
     }
     if info.series:
         facts["series"] = info.series
+    if item := info.facts.get("stac"):
+        facts["stac"] = item
     if info.pieces:
         facts["mosaic"] = len(info.pieces)
     return {**facts, "files": list(info.paths)} if info.stack or info.pieces else facts

@@ -14,7 +14,7 @@ from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError
-from seg_batch.core.privacy.addresses import addressed, shown
+from seg_batch.core.privacy.addresses import addressed, is_remote, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.inference.bundles import (
     Model,
@@ -38,11 +38,14 @@ from seg_batch.inference.planning.identity import (
     identity_of_run,
     segments_of,
 )
+from seg_batch.inference.planning.made_here import made_here
 from seg_batch.inference.planning.unseen_views import tta_warnings
+from seg_batch.inference.planning.zoned import zone_lines
 from seg_batch.inference.sliding_window.grid import as_card_says
 from seg_batch.inference.wanted.crop import Cut, cut_to
 from seg_batch.inference.wanted.parts import area_warnings
 from seg_batch.io.sinks.product import format_of, prove_place
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.before_grid.crop import Crop
 from seg_batch.io.sources.views.channels.alpha import require_settled
@@ -68,7 +71,9 @@ class Request:
     an event ``Profiled``. ``pseudonym``: what stands for an input that is not to be known. ``also``: the names of further
     products (``outputs.also_paths``); ``also_where_possible``: they are for many inputs, and those that can't be made of this
     one are left out, with a warning. ``mosaic``: the files are pieces of one scene; ``tiles_out``: the folder for a product of each.
-    ``one_grid``: on which grid files with unequal pixels meet, once a model settles it."""
+    ``item``: the STAC item that the files are assets of. ``upload``: the folder of a bucket that the products go to; an output
+    in a bucket becomes that and one here; ``leaves_copy``: the map stays here, too. ``one_grid``: on which grid files with unequal pixels meet, once a
+    model settles it."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -87,6 +92,9 @@ class Request:
     also_where_possible: bool = False
     mosaic: bool = False
     tiles_out: str | None = None
+    item: StacItem | None = None
+    upload: str | None = None
+    leaves_copy: bool = False
     alpha: tuple[AlphaOption, ...] = ()
     memory_asked: int | None = None
     verdict: Verdict | None = None
@@ -101,6 +109,8 @@ class Request:
     def __str__(self) -> str:
         if self.pseudonym:
             return self.pseudonym.code
+        if self.item:
+            return self.item.key
         paths = [*map(shown, self.files)]
         more = len(paths) - 1
         return f"{paths[0]} and {more} more" if self.mosaic and more else ", ".join(paths)
@@ -123,6 +133,7 @@ class Request:
             series_files=self.series_files,
             mosaic=self.mosaic,
             scene=options.scene,
+            item=self.item,
             one_grid=self.one_grid,
         )
 
@@ -165,6 +176,9 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
 
 
 def _prepared(request: Request) -> Prepared[DraftPlan]:
+    if request.output is not None and is_remote(request.output):
+        here, bucket = made_here(request.output, many=request.many)
+        request = replace(request, output=here, upload=bucket)
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
@@ -185,12 +199,14 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
-        stem = request.pseudonym.code if request.pseudonym else ""
+        stem = request.item.stem if request.item else ""
+        stem = request.pseudonym.code if request.pseudonym else stem
         outputs = outputs_for(
             made_of, request.output, many=request.many, also=request.also, stem=stem
         )
         all_of_it = not request.also_where_possible
         outputs, left_out = possible(outputs, made_of, request.image(), everything=all_of_it)
+        zoned = zone_lines(request.options.further, outputs, made_of, everything=all_of_it)
         outputs = replace(outputs, attempt=request.attempt)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
@@ -208,7 +224,7 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         asked = _memory_asked(request)
         plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
-        warnings += (*of_area, *area_warnings(area, model.card))
+        warnings += (*of_area, *area_warnings(area, model.card), *zoned)
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()

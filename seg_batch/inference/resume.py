@@ -29,7 +29,8 @@ from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
 from seg_batch.inference.plan import Decisions, Plan
-from seg_batch.inference.report import BlockCounts, BlockTally, Report
+from seg_batch.inference.products.facts import BlockCounts
+from seg_batch.inference.report import BlockTally, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.product_sides import require_no_foreign_side_files
@@ -126,7 +127,8 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
     outputs, plan = prepared.outputs, prepared.plan
     overwrite, changed = prepared.request.overwrite, list[str]()
     _remove_remnant(outputs.store)
-    if report and outputs.product.exists() and not overwrite:
+    there = outputs.product.exists() or bool(report and report.get("remote"))
+    if report and there and not overwrite:
         changed = _changed(report, prepared)
     if outputs.store.exists():
         try:

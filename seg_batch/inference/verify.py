@@ -9,6 +9,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.image_options.grid import GridOptions
+from seg_batch.config.image_options.scene import SceneOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import file_of, require_local_input
 from seg_batch.core.geometry import Box
@@ -31,6 +32,7 @@ from seg_batch.io.sources.views.model_grid import ModelGrid
 from seg_batch.io.sources.views.open_view import View
 
 Check = tuple[str, bool, str]
+_SEEN = SceneOptions(allow_vrt=True)  # what was used before; its sources are checked all the same
 
 
 def verify_product(path: Path, table: str | None = None) -> dict[str, Any]:
@@ -176,7 +178,9 @@ def _input(report: Report) -> Check:
         return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
     known = identity["files"] if "files" in report["source"] else [identity]
     for path, before in zip(files, known, strict=True):
-        spec = ImageSpec((path,), volume, channels_last_axis=last, series=_series(report))
+        spec = ImageSpec(
+            (path,), volume, channels_last_axis=last, series=_series(report), scene=_SEEN
+        )
         with closing(spec.open()) as source:
             now = source.info.files[0].identity
         if now != before:
@@ -210,9 +214,9 @@ def _grid(report: Report) -> list[Check]:
         fingerprint.get("volume"),
         channels_last_axis=last,
         series=_series(report),
-        **as_mosaic(report["source"]),
         bands=tuple(map(str, fingerprint.get("bands", ()))),
         one_grid=OneGrid.stated(fingerprint),
+        **as_mosaic(report["source"]),
     )
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     crop = grid.part if grid.crop else None

@@ -14,6 +14,8 @@ import numpy as np
 
 from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.card_parts.resampling import known_resampling
+from seg_batch.config.recipe.manifest import Manifest
+from seg_batch.config.recipe.vector_labels import BY_THEMSELVES, as_far_as_known
 from seg_batch.core import hardware
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -25,6 +27,7 @@ from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo
 from seg_batch.io.sources.views.channels.alpha import require_settled
 from seg_batch.io.sources.views.open_view import Axes, View
+from seg_batch.io.vectors.labels import LabelRules
 from seg_batch.training.autoconfig import (
     FEW_CASES,
     STRIPS,
@@ -51,6 +54,7 @@ def advise_recipe(
     reasons. Classes, channels and ignored values that a manifest names are taken from it. ``own``: the user's
     settings, whose ignored values are no classes, and whose held-out parts leave nothing to be held out."""
     pairs, own = find_pairs(given, alpha), own or {}
+    pairs = pairs.drawn_by(_rules(pairs.manifests.values(), own))
     ignore = {value for manifest in pairs.manifests.values() for value in manifest.ignore}
     ignore |= _values(own.get("cut"), "ignore")
     channels = next((m.channels for m in pairs.manifests.values() if m.channels is not None), None)
@@ -73,6 +77,14 @@ def advise_recipe(
             named["classes"] = [c.model_dump(mode="json") for c in manifest.classes]
     plain["card"].update(named)
     return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in named)
+
+
+def _rules(manifests: Collection[Manifest], own: Mapping[str, Any]) -> LabelRules:
+    """How vector labels are drawn, before there is a recipe."""
+    settings = as_far_as_known(_part(own, "vector_labels"))
+    said = [m.vector_labels for m in manifests if m.vector_labels != BY_THEMSELVES]
+    classes = next((m.classes for m in manifests if m.classes is not None), None)
+    return LabelRules.of(said[0] if said and settings == BY_THEMSELVES else settings, classes)
 
 
 def _part(plain: Mapping[str, Any], name: str) -> Mapping[str, Any]:

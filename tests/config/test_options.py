@@ -88,6 +88,7 @@ HOMONYMS = {
     ("config/workflow/pacs.py", "series"): "a limit of what is received",
     ("config/workflow/parts.py", "series"): "of inputs, as volume is",
     ("config/workflow/parts.py", "also"): "of outputs, as series is of inputs",
+    ("config/workflow/stac.py", "bbox"): "of a search, not of a prediction",
     ("config/workflow/schema.py", "model"): "beside the options: ``inputs`` may name others",
     ("config/workflow/schema.py", "post"): "beside the options: it is no part of a prediction",
     ("config/workflow/schema.py", "cluster"): "of the run, not of an input",

@@ -21,8 +21,8 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError, StoppedError
 from seg_batch.core.geometry import Box
-from seg_batch.evaluation.held_out_cases import whole_region
 from seg_batch.evaluation.predict_region import predict_blocks
+from seg_batch.evaluation.view_region import whole_region
 from seg_batch.inference.api.predict import predict
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare

@@ -17,7 +17,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics.schemes import SCHEMES
-from seg_batch.evaluation.held_out_cases import whole_region
+from seg_batch.evaluation.view_region import whole_region
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request

@@ -85,7 +85,9 @@ _PLAIN = {
     bool: "`true`, `false`",
     dict: "keys and values",
 }
-_PLURAL = re.compile(r"(?:\ba |(?=text))(whole number|number|path|URL|pattern|name|step|list|text)\b")
+_PLURAL = re.compile(
+    r"(?:\ba |(?=text))(whole number|number|path|URL|pattern|name|step|list|text)\b"
+)
 _ELSEWHERE = {
     OptionKeys: "options",
     InputSettings: "inputs",

@@ -12,8 +12,8 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.plan import plan_dataset
-from seg_batch.evaluation.evaluate import learnt_ignore
-from seg_batch.evaluation.held_out_cases import collect_cases
+from seg_batch.evaluation.evaluate import learnt_of
+from seg_batch.evaluation.held_out_cases import Learnt, collect_cases
 from seg_batch.inference.bundles import Model
 from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.evaluation.label_files import CARD, scene
@@ -91,10 +91,10 @@ def test_what_the_recipe_of_a_bundle_ignores_counts_in_no_score(tmp_path: Path) 
     (tmp_path / "bundle").mkdir()
     recipe = volume_recipe().changed(cut={"ignore": (5,)})
     model = Model(CARD, tmp_path / "bundle")
-    assert learnt_ignore(model) == ()
+    assert learnt_of(model) == Learnt()
     (tmp_path / "bundle/recipe.yaml").write_text(recipe.model_dump_json())
-    assert learnt_ignore(model) == (5,)
+    assert learnt_of(model) == Learnt((5,))
     image, label = scene(tmp_path, "a", 0)
     data = Path(f"{image}={label}")
-    held = collect_cases(data, "all", CARD, PredictOptions(), (3.0,), (5,))
+    held = collect_cases(data, "all", CARD, PredictOptions(), (3.0,), Learnt((5,)))
     assert held.ignore == (3.0, 5)

@@ -15,10 +15,12 @@ from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from seg_batch.batch.inputs.dicom import Place, is_dicom, places, slices_among, specs_of, together
-from seg_batch.batch.inputs.mosaics import mosaic_of
+from seg_batch.batch.inputs.mosaics import maps_of_pieces, mosaic_of
 from seg_batch.batch.inputs.no_match import why_no_image
+from seg_batch.batch.inputs.stac.specs import specs_of_items
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
+from seg_batch.config.card_parts.channels import Channels
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.errors import InputError
 from seg_batch.core.privacy.addresses import is_remote, shown, why_no_input
@@ -37,6 +39,7 @@ from seg_batch.core.run_files import (
     PROBABILITIES,
     REPORT,
     STORE,
+    TILES,
     named,
     shortened,
 )
@@ -46,13 +49,15 @@ _UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
 
 
-def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
+def expand_inputs(
+    inputs: InputSettings, allow: tuple[str, ...] = (), channels: Channels | None = None
+) -> list[InputSpec]:
     """All inputs in the order of the workflow; those of a pattern or folder are sorted by name.
 
     Patterns and folders give images only, by the ending of their names. They leave out products of
     segbatch: where outputs are beside inputs, a second run would take the products of the first as
     inputs. A pattern without a match gives one input with an error. Files of DICOM series are taken together, as the inputs
-    that they make.
+    that they make. ``allow`` and ``channels``: see ``specs_of_items``.
     """
     products_in = cache(products)  # each folder is listed once
     specs: list[InputSpec] = []
@@ -78,6 +83,8 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
                 id=case.id,
             )
         )
+    if inputs.stac:
+        specs += specs_of_items(inputs.stac, allow, channels)
     if inputs.manifest:
         specs += rows_of_manifest(inputs.manifest, inputs.volume, inputs.series)
     if inputs.list:
@@ -299,6 +306,7 @@ def products(folder: str) -> set[str]:
             report in names and _report(os.path.join(folder, report))
         ):
             made.add(name)
+    further |= maps_of_pieces(folder) if TILES in names else set()
     return made | further | {with_probabilities(product) for product in made}
 
 

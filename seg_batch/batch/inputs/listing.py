@@ -12,6 +12,8 @@ from pathlib import Path
 
 from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
+from seg_batch.config.card_parts.channels import Channels
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
@@ -19,10 +21,11 @@ from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
 from seg_batch.core.privacy.addresses import absolute, shown
 from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
-from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
+from seg_batch.core.registry.formats import FORMATS, STAC_ENDING, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.inference.deidentified.codes import require_untold
 from seg_batch.inference.outputs import also_paths
+from seg_batch.inference.request import named_model
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.image_spec import ImageSpec
@@ -47,7 +50,8 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
     left_out = list[InputSpec]()
-    for spec in expand_inputs(workflow.inputs):
+    allow = workflow.plan_options().allow
+    for spec in expand_inputs(workflow.inputs, allow, _channels(workflow)):
         if spec.left_out:
             left_out.append(spec)
         else:
@@ -59,6 +63,23 @@ def list_inputs(workflow: Workflow, *, is_dry: bool = False) -> Listing:
         listing.take(spec, index)
     lines = dict.fromkeys(map(left_out_line, left_out))
     return replace(listing.apart(), left_out=tuple(lines))
+
+
+def _channels(workflow: Workflow) -> Channels | None:
+    """The channels by which assets of STAC items are chosen: those of the model, where it is named and they are."""
+    if workflow.inputs is None or workflow.inputs.stac is None or not workflow.model:
+        return None
+    names = workflow.model
+    model = named_model(names[0] if len(names) == 1 else [*names])
+    return model.card.channels
+
+
+def also_of(outputs: OutputSettings, spec: InputSpec) -> tuple[str, ...]:
+    """The names of the further products of an input: beside each of a STAC item there is one."""
+    also = outputs.also
+    if spec.item is None or any(name.endswith(STAC_ENDING) for name in also):
+        return also
+    return (*also, STAC_ENDING)
 
 
 def left_out_line(spec: InputSpec) -> str:
@@ -105,7 +126,7 @@ class _Listed:
     def __init__(self, workflow: Workflow) -> None:
         self.outputs = workflow.outputs
         options = workflow.plan_options()
-        self.probabilities, self.allow = options.probabilities, options.scene.allow
+        self.probabilities, self.scene = options.probabilities, options.scene
         self.specs: dict[str, InputSpec] = {}
         self.refused: dict[str, str] = {}
 
@@ -120,7 +141,7 @@ class _Listed:
                 )
             if spec.output and spec.pseudonym:
                 require_untold(spec.files, spec.output)
-            output = output_of(spec, index, self.outputs, self.allow)
+            output = output_of(spec, index, self.outputs, self.scene)
             path, *more = map(absolute, spec.files)
             self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
@@ -162,13 +183,13 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        stem = spec.pseudonym.code if spec.pseudonym else image_stem(spec.files)
-        also = also_paths(self.outputs.also, Path(output), stem)
+        stem = spec.stem or image_stem(spec.files)
+        also = also_paths(also_of(self.outputs, spec), Path(output), stem)
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 
 
 def output_of(
-    spec: InputSpec, index: int, outputs: OutputSettings, allow: tuple[str, ...] = ()
+    spec: InputSpec, index: int, outputs: OutputSettings, scene: SceneOptions = AS_FILES
 ) -> str:
     """The path of the product; InputError for a file that is no image, OutputError for a name that
     leads out of the output folder."""
@@ -176,7 +197,7 @@ def output_of(
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     if spec.output:
         require_local_output(spec.output)
-    ending = f".{getattr(outputs.formats, _kind(spec, allow))}"
+    ending = f".{getattr(outputs.formats, _kind(spec, scene))}"
     name = spec.output or output_name(outputs.pattern, spec.named, index, ending)
     if not (spec.output and split(name)[1]):
         name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
@@ -192,11 +213,13 @@ def output_of(
     return path
 
 
-def _kind(spec: InputSpec, allow: tuple[str, ...]) -> str:
+def _kind(spec: InputSpec, scene: SceneOptions) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if spec.series_files:
         return "volume"
-    if kind := FORMATS[detect(spec.path, allow)].kind:
+    if spec.item is not None:
+        return "raster"
+    if kind := FORMATS[detect(spec.path, scene)].kind:
         return kind
     source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()
     kind = source.info.kind

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.tables import STACKED, InputSpec
 from seg_batch.core.files import why_not_local
+from seg_batch.core.run_files import TILES
+from seg_batch.inference.products.tiles import rows_of
 
 _MOST_TEXTS = 4  # in a key
 WHERE = "inputs.mosaic"
@@ -40,6 +43,11 @@ def mosaic_of(
         return InputSpec(texts[0], WHERE, error=why, mosaic=True, name=key)
     first, *more = paths
     return InputSpec(first, WHERE, more=tuple(more), mosaic=True, name=key)
+
+
+def maps_of_pieces(folder: str) -> set[str]:
+    """The names of the maps of pieces that a run wrote into a folder."""
+    return {str(row["file"]) for row in rows_of(Path(folder or ".") / TILES)}
 
 
 def _key(texts: Sequence[str]) -> str:

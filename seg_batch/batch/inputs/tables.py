@@ -22,8 +22,9 @@ from seg_batch.core.privacy.addresses import (
     why_no_input,
 )
 from seg_batch.core.privacy.pseudonym import Pseudonym
-from seg_batch.core.registry.formats import split
+from seg_batch.core.registry.formats import FORMATS, split
 from seg_batch.core.text import nearest, other_separator
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.naming.stack_names import image_stem
 
 STACKED = "|"  # between the files of one image
@@ -39,7 +40,8 @@ class InputSpec:
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
     ``more``: further files whose channels follow those of ``path``, or further pieces of a ``mosaic``; ``id``: the name of the image where a file's is not.
     ``series``: which one of a DICOM place, in the files ``series_files`` of it where they are known; ``left_out``: why what is
-    there is no input, and not refused either; ``name``: that of a mosaic in the run; ``is_empty``: its place is there and holds nothing of its kind. ``pseudonym``: what stands for it, where it is not to be known."""
+    there is no input, and not refused either; ``name``: that of a mosaic in the run; ``is_empty``: its place is there and holds nothing of its kind.
+    ``item``: the STAC item that its files are assets of. ``pseudonym``: what stands for it, where it is not to be known."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -54,6 +56,7 @@ class InputSpec:
     series_files: tuple[str, ...] = ()
     left_out: str = ""
     mosaic: bool = False
+    item: StacItem | None = None
     name: str = ""
     is_empty: bool = field(default=False, compare=False)
     pseudonym: Pseudonym | None = field(default=None, compare=False)
@@ -65,10 +68,12 @@ class InputSpec:
     @property
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
-        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; or
-        its code."""
+        is the same), with ``#series`` for one of a place and ``#volume`` for a volume of a 4-D file; that of its
+        STAC item; or its code."""
         if self.pseudonym is not None:
             return self.pseudonym.code
+        if self.item is not None:
+            return self.item.key
         if self.name:
             return self.name
         if self.error is not None and not self.more and self.series is None:
@@ -87,10 +92,20 @@ class InputSpec:
             return os.path.join(
                 self.pseudonym.folder, self.pseudonym.code + split(shown(self.path))[1]
             )
+        if self.item is not None:
+            folder, name = (part.replace("/", "_") for part in (self.item.collection, self.item.id))
+            return os.path.join(folder or "stac", name + FORMATS["geotiff"].endings[0])
         if self.id is None and not self.more and not is_remote(self.path):
             return self.path
         folder, first = folder_and_name(self.path)
         return os.path.join(folder, (self.id or image_stem(self.files)) + split(first)[1])
+
+    @property
+    def stem(self) -> str:
+        """What ``{stem}`` is in names of further products; empty: what its files' names begin with."""
+        if self.pseudonym is not None:
+            return self.pseudonym.code
+        return self.item.stem if self.item is not None else ""
 
     @property
     def identity(self) -> tuple[object, ...]:

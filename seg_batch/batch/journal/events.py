@@ -65,7 +65,7 @@ class ImageFacts(TypedDict, total=False):
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
-    longitudes and latitudes of a raster's outline; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    longitudes and latitudes of a raster's outline; ``stac``: the item that the files are assets of; ``also``: the paths of further products; ``time``: whether the seconds are ``measured`` or a ``guess``, and
     their range."""
 
     kind: str
@@ -88,6 +88,7 @@ class InputFacts(TypedDict, total=False):
     fit: dict[str, Any]
     footprint: list[tuple[float, float]] | None
     image: ImageFacts
+    stac: dict[str, Any]
 
 
 class ProductStamp(TypedDict):
@@ -111,7 +112,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs; ``also``: further products by path; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``also``: further products by path; ``remote``: what is in a bucket, by address; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -120,6 +121,7 @@ class InputResult(TypedDict, total=False):
     product: ProductStamp
     probabilities: ProductStamp | None
     also: dict[str, ProductStamp]
+    remote: dict[str, Any]
     of: str
     seconds: float
     stages_s: dict[str, float]

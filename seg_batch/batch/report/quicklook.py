@@ -74,8 +74,8 @@ def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
         None if volume is None else int(volume),
         channels_last_axis=last,
         series=source.get("series") or None,
-        **as_mosaic(source),
         one_grid=OneGrid.stated(read),
+        **as_mosaic(source),
     )
 
 

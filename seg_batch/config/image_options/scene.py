@@ -12,6 +12,7 @@ from seg_batch.core.errors import PlanError
 
 Order = Literal["first", "name", "date"]
 Align = Literal["nearest", "linear"]
+HREF = "{href}"  # in the address of what signs: where the address to be signed goes
 
 
 def _bbox(where: str, text: str) -> tuple[float, ...]:
@@ -36,6 +37,13 @@ def require_bbox(where: str, sides: tuple[float, ...]) -> None:
         )
 
 
+def _template(where: str, text: str) -> None:
+    if not text.lower().startswith(("https://", "http://")) or text.count(HREF) != 1:
+        raise PlanError(
+            f"{where} is the address of what signs others, and says where they go: write it like https://host/sign?href={HREF}"
+        )
+
+
 class _Taken:
     """A group of options among those of a command."""
 
@@ -52,7 +60,7 @@ class SceneOptions(_Taken):
     ``order``: of a mosaic, which file counts where several overlap: the ``first`` that is named, or the newest by ``name`` or
     by ``date``. ``align``: how files of a mosaic that lie off its grid are brought over; None: they are refused. ``mask_from``: bands whose
     values say which pixels count as without data, like ``SCL:3,8,9,10``. ``allow``: hosts and buckets that may be read beside
-    those that the command names. ``allow_vrt``: whether a VRT is
+    those that the command names. ``sign``: the address of what signs others for a time. ``allow_vrt``: whether a VRT is
     read, after all its sources were checked."""
 
     order: Order = option(
@@ -75,6 +83,12 @@ class SceneOptions(_Taken):
         (),
         "A host, or a bucket like s3://name, that may be read beside those of the inputs; repeatable.",
         metavar="HOST",
+    )
+    sign: str | None = option(
+        None,
+        "What signs addresses for a time: https://host/sign?href={href}, which answers JSON with href.",
+        metavar="ADDRESS",
+        check=_template,
     )
     allow_vrt: bool = option(
         False, "Read a VRT, whose sources are checked first and lie in its folder or below."

@@ -4,7 +4,7 @@
 
     cases:
       - {id: zion, image: [red.tif, nir.tif], label: cover.tif, split: training}
-    channels: [red, near infrared]     # optional, and so are classes, kind and ignore
+    channels: [red, near infrared]     # optional, and so are classes, kind, ignore and vector_labels
 
 A CSV has the columns image and label, and optionally id (or case) and split. Files to be stacked as
 channels are joined by ``|``. Paths are relative to the manifest.
@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.config.recipe.recipe import Recipe
+from seg_batch.config.recipe.vector_labels import BY_THEMSELVES, VectorLabels
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
@@ -67,6 +68,7 @@ class ImageManifest(CheckedValue):
     channels: tuple[str, ...] | None = None
     kind: Literal["raster", "volume"] | None = None
     ignore: tuple[int, ...] = ()
+    vector_labels: VectorLabels = BY_THEMSELVES
 
     @model_validator(mode="after")
     def _unique_ids(self) -> Self:
@@ -80,7 +82,7 @@ class ImageManifest(CheckedValue):
 
 class Manifest(ImageManifest):
     """Cases to learn from. ``classes``, ``channels`` and ``kind``, where given, must equal those of the
-    recipe; ``ignore`` adds label values that are no class."""
+    recipe; ``ignore`` adds label values that are no class; ``vector_labels``: as in a recipe."""
 
     cases: tuple[ManifestCase, ...] = Field(min_length=1)
 
@@ -94,8 +96,20 @@ class Manifest(ImageManifest):
                     f"{where} has other {name} than card.{name} of the recipe "
                     f"({_shown(mine)} against {_shown(theirs)}): make them agree"
                 )
+        recipe = self._drawn(recipe, where)
         extra = tuple(v for v in self.ignore if v not in recipe.cut.ignore)
         return recipe.changed(cut={"ignore": recipe.cut.ignore + extra}) if extra else recipe
+
+    def _drawn(self, recipe: Recipe, where: str) -> Recipe:
+        """The recipe with how labels are drawn of vectors."""
+        mine, theirs = self.vector_labels, recipe.vector_labels
+        if mine in (BY_THEMSELVES, theirs):
+            return recipe
+        if theirs != BY_THEMSELVES:
+            raise InputError(
+                f"{where} has other vector_labels than the recipe: leave them to one of them"
+            )
+        return recipe.changed(vector_labels=mine.model_dump(mode="json"))
 
 
 def _shown(value: Any) -> str:

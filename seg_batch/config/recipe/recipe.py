@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seg_batch.config.recipe.augmentation import Augment, Sampling
 from seg_batch.config.recipe.card_draft import CardTemplate, Cut
 from seg_batch.config.recipe.hold_out import HoldOut
 from seg_batch.config.recipe.training import FitSettings, Loss, Network, Optimiser, Schedule
+from seg_batch.config.recipe.vector_labels import BY_THEMSELVES, VectorLabels
 from seg_batch.config.validation import CheckedValue
 from seg_batch.core.geometry import Shape
 
@@ -22,6 +23,7 @@ class Recipe(CheckedValue):
 
     card: CardTemplate
     cut: Cut
+    vector_labels: VectorLabels = BY_THEMSELVES
     hold_out: HoldOut = HoldOut()
     sampling: Sampling = Sampling()
     augment: Augment = Augment()
@@ -30,6 +32,14 @@ class Recipe(CheckedValue):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     fit: FitSettings = FitSettings()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes of before, and what is resumed by them, stay as they are."""
+        out: dict[str, Any] = plain(self)
+        if self.vector_labels == BY_THEMSELVES:
+            del out["vector_labels"]
+        return out
 
     @property
     def fit_patch(self) -> Shape:
@@ -44,7 +54,9 @@ class Recipe(CheckedValue):
     def changed(self, **parts: dict[str, Any]) -> Recipe:
         """The recipe with some values of some parts replaced: ``changed(fit={"steps": 10})``."""
         plain = self.model_dump(mode="json")
-        return Recipe.model_validate({**plain, **{k: {**plain[k], **v} for k, v in parts.items()}})
+        return Recipe.model_validate(
+            {**plain, **{k: {**plain.get(k, {}), **v} for k, v in parts.items()}}
+        )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

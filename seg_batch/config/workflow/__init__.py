@@ -5,6 +5,7 @@
 ``schema``        the Workflow; ``parts``, ``steps`` and ``cluster``: its members
 ``option_keys``   keys made of the declarations of options
 ``fields``        types of values: sizes, durations, times of day, post-processing steps
+``stac``          items of a STAC catalogue as inputs
 ``network``       what ``watch`` receives over DICOM's network, and where it sends products
 ``paths``         variables in paths, and the folders of relative paths
 ``output_names``  names of products, made of those of their inputs

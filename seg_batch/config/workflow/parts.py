@@ -24,6 +24,7 @@ from seg_batch.config.workflow.fields import (
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_also, check_pattern
 from seg_batch.config.workflow.paths import GlobText, ImageText, NameText, PathText
+from seg_batch.config.workflow.stac import StacSettings
 from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
 
@@ -57,7 +58,7 @@ def _stack_pattern(text: str) -> None:
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
     between). ``dicom``: folders with all below them, zips and patterns of those: an input for each series.
-    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``mosaic``: files and patterns of the pieces of one scene, which is one input. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
+    ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``mosaic``: files and patterns of the pieces of one scene, which is one input. ``stac``: items of a STAC catalogue, an input each. ``cases``: images of several files. ``manifest``: a CSV with the column input and optionally output, volume, model, bands, or the
     manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
     last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files; ``series``: of
     a DICOM folder, by its number, its UID, or a part of that."""
@@ -69,6 +70,7 @@ class InputSettings(CheckedValue):
     ] = ()
     cases: tuple[InputCase, ...] = ()
     mosaic: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
+    stac: StacSettings | None = None
     manifest: PathText | None = None
     list: PathText | None = None
     exclude: Words = ()
@@ -88,6 +90,7 @@ class InputSettings(CheckedValue):
             self.stack,
             self.cases,
             self.mosaic,
+            self.stac,
             self.manifest,
             self.list,
         )
@@ -108,14 +111,20 @@ class Formats(CheckedValue):
     volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
+def _bucket(text: str) -> None:
+    if not text.startswith(("s3://", "gs://", "az://")) or "?" in text or ".." in text:
+        raise ValueError(f"{text[:80]!r} is no folder of a bucket: write it like s3://maps/2024")
+
+
 class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``. ``deidentify``: the file with the table of codes, by which
     products are then called, and nothing is told of inputs; ``pictures``: whether the report has some. ``also``: further
     products of each input, as endings or as names with ``{stem}``; what can't be made of an input is left out there. ``tiles``: the folder for a map of each file of a
-    mosaic."""
+    mosaic. ``bucket``: the folder of a bucket, like ``s3://maps/2024``, that products are written into as well, once they are whole."""
 
     folder: PathText
+    bucket: Annotated[str, Field(min_length=1), checked_by(_bucket)] | None = None
     pattern: Annotated[str, AfterValidator(check_pattern)] = "{stem}_labels"
     formats: Formats = Formats()
     deidentify: PathText | None = None

@@ -33,7 +33,7 @@ from seg_batch.core.run_files import RUNS
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Of these, keys that no map depends on: a run goes on with others.
 NO_MAP = (
-    *("force", "also", "pictures", "allow", "tiles"),
+    *("force", "also", "pictures", "allow", "sign", "tiles", "bucket"),
     *("simplify", "min_area", "polygons", "zones", "zone_field", "fractional"),
 )
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
@@ -58,11 +58,14 @@ CAME_LATER: dict[str, Any] = {
     "also": [],
     "seg": "labelmap",
     "mosaic": [],
+    "stac": None,
     "tiles": None,
+    "bucket": None,
     "order": "first",
     "align": None,
     "mask_from": [],
     "allow": [],
+    "sign": None,
     "allow_vrt": False,
     "aoi": None,
     "bbox": None,

@@ -25,9 +25,10 @@ from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import nearest
+from seg_batch.inference.bundles import MODEL_ITEM
 
 ALL, NONE = "all", "none"
-ITEM = "stac_mlm.json"
+ITEM = MODEL_ITEM
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ FORMATS: Registry[Format] = Registry(
         "netcdf": "seg_batch.io.formats.variables:NETCDF",
         "hdf5": "seg_batch.io.formats.variables:HDF5",
         "grib": "seg_batch.io.formats.variables:GRIB",
+        "vrt": "seg_batch.io.formats.vrt:VRT",
         "nifti": "seg_batch.io.formats.nifti:NIFTI",
         "nrrd": "seg_batch.io.formats.nrrd:NRRD",
         "metaimage": "seg_batch.io.formats.metaimage:METAIMAGE",
@@ -113,6 +114,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "metaimage": "seg_batch.io.formats.metaimage:PRODUCT",
         "zarr": "seg_batch.io.formats.zarr:PRODUCT",
         "sizes": "seg_batch.io.formats.tables:SIZES",
+        "stac": "seg_batch.io.formats.stac:ITEM",
         "picture": "seg_batch.io.formats.raster:PICTURE",
         "itk-snap": "seg_batch.io.formats.tables:ITK_SNAP",
         "slicer": "seg_batch.io.formats.tables:SLICER",
@@ -122,6 +124,7 @@ PRODUCTS: Registry[ProductFormat] = Registry(
         "rtstruct": "seg_batch.io.formats.dicom_seg:STRUCTURES",
     }
 )
+STAC_ENDING = ".stac.json"
 _LISTED = ("volume", "raster", "")
 
 

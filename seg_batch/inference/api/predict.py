@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from seg_batch.config.options import as_checked, declared
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, PartialResultError
 from seg_batch.core.text import nearest
+from seg_batch.inference.api.arrays import predict_array
 from seg_batch.inference.deidentified.codes import one_pseudonym
 from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.predict import partial_line, predict_one
 from seg_batch.inference.report import Report
 from seg_batch.inference.request import ModelLike, Request
+from seg_batch.io.sources.arrays.layout import is_array
+
+
+@overload
+def predict(
+    path: str | Path | Sequence[str | Path], output: str | Path | None = None, **options: Any
+) -> Report: ...
+
+
+@overload
+def predict(path: Any, output: str | Path | None = None, **options: Any) -> Any: ...
 
 
 def predict(
-    path: str | Path | Sequence[str | Path],
+    path: Any,
     output: str | Path | None = None,
     *,
     model: ModelLike = None,
@@ -35,11 +48,16 @@ def predict(
     also: Sequence[str | Path] = (),
     mosaic: bool = False,
     tiles_out: str | None = None,
+    crs: Any = None,
+    transform: Any = None,
     **options: Any,
-) -> Report:
+) -> Any:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
-    ``path``: its file, or a list of the files whose channels make it up.
+    ``path``: its file, or a list of the files whose channels make it up; or an ``xarray.DataArray``, an array of dask, or one of
+    numpy, which comes back as a ``DataArray`` of labels (with ``probabilities=True`` as a ``Dataset``) that reads the product, a Zarr
+    store at ``output``; without, one that lives as long as the result. ``crs`` and ``transform``: the place of such an array that
+    does not tell it.
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
@@ -52,6 +70,25 @@ def predict(
         raise TypeError(
             f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
         )
+    if is_array(path):
+        if mosaic or tiles_out or series or deidentify:
+            raise TypeError(
+                "mosaic, tiles_out, series and deidentify are of files, not of an array"
+            )
+        run = partial(
+            predict,
+            model=model,
+            cluster=cluster,
+            overwrite=overwrite,
+            keep_store=keep_store,
+            callback=callback,
+            profile=profile,
+            also=also,
+            **options,
+        )
+        return predict_array(path, output, run, crs=crs, transform=transform, volume=volume)
+    if crs is not None or transform is not None:
+        raise TypeError("crs and transform are of arrays: a file tells its own place")
     given = {"volume": volume, "series": series, "deidentify": deidentify, "tiles_out": tiles_out}
     chosen = _arguments(also, **given)
     request = Request(

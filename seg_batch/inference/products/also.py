@@ -17,12 +17,15 @@ from seg_batch.config.image_options.scene import PLAIN, FurtherOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
+from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.spells import spell
+from seg_batch.inference.bundles import described
 from seg_batch.inference.outputs import Outputs, also_row, is_current, read_report, write_report
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.products.export import label_spec, provenance
+from seg_batch.inference.products.in_bucket import with_what_is_needed
 from seg_batch.inference.report import AlsoFacts, Report, product_facts
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import (
@@ -35,9 +38,8 @@ from seg_batch.io.sinks.product import (
 )
 from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace
-from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sinks.spec import MainProduct, ProductSpec, Read
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import Source
 
 
@@ -69,6 +71,7 @@ def make_missing(prepared: Prepared[Plan], report: Report, callback: Callback) -
     if not missing or report["status"] != "complete":
         return report
     callback.on(events.Stage("writing further products"))
+    with_what_is_needed(prepared, report)
     return {**report, "also": _make(prepared, missing, report)}
 
 
@@ -91,15 +94,23 @@ def _make(prepared: Prepared[Plan], missing: list[Path], report: Report) -> list
         form = also_format_of(path, prepared.info.kind)
         spec = replace(label_spec(prepared, tags), like=like_of(prepared.info, form))
         with closing(open_source(outputs.product)) as source:
-            kept = _made(path, form, spec, source, outputs, kept)
+            kept = _made(path, form, spec, source, outputs, kept, described(prepared.model))
     return kept["also"]
 
 
 def _made(
-    path: Path, form: str, spec: ProductSpec, source: Source, outputs: Outputs, report: Report
+    path: Path,
+    form: str,
+    spec: ProductSpec,
+    source: Source,
+    outputs: Outputs,
+    report: Report,
+    model: str,
 ) -> Report:
     """Write one of ``source``; the report with its row, as it is on disk."""
-    spec, read = replace(spec, chunk=source.info.chunk), _reader(source, spec)
+    facts = report["product"]
+    main = MainProduct(outputs.product, facts["bytes"], facts["sha256"], model)
+    spec, read = replace(spec, chunk=source.info.chunk, main=main), _reader(source, spec)
     with atomic_replace(path) as part:
         PRODUCTS[form].write(part, None, spec, read, read, "")
         product = Product(path, size(part), digest(part), {}, side_digests(part))
@@ -119,7 +130,7 @@ def _settings(form: str, further: FurtherOptions) -> dict[str, Any]:
     said = {name: getattr(further, name) for name in PRODUCTS[form].settings}
     said = {name: value for name, value in said.items() if value != before[name]}
     if "zones" in said:
-        said["zones"] = file_identity(Path(said["zones"]))["sha256_ends"]
+        said["zones"] = sha256(zones) if (zones := Path(said["zones"])).is_file() else ""
     return {n: list(v) if isinstance(v, tuple) else v for n, v in said.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class BorderFacts(TypedDict):
@@ -22,3 +22,14 @@ class TilesFacts(TypedDict):
     bytes: int
     sha256: str
     of: str
+
+
+class BlockCounts(TypedDict):
+    """``resumed``: those of ``done`` that an earlier run had left; ``outside``, ``empty``: those not read (`Receipt.idle`), if any."""
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+    outside: NotRequired[int]
+    empty: NotRequired[int]

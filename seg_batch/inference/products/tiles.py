@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from seg_batch.core.errors import OutputError, PlanError
 from seg_batch.core.files import require_local_output, translate_os_errors, write_text
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import Georef, refined, shifted
+from seg_batch.core.hardware import cores
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.run_files import TILES, named
 from seg_batch.core.spells import spell
@@ -41,6 +44,7 @@ from seg_batch.io.sources.protocol import Source
 
 Row = dict[str, Any]
 _USUAL = "cog"
+_MOST_AT_ONCE = 4  # each with the memory of a piece of a map
 
 
 def check_tiles(prepared: Prepared[Decisions]) -> None:
@@ -64,7 +68,9 @@ def check_tiles(prepared: Prepared[Decisions]) -> None:
     folder = Path(request.tiles_out).absolute()
     taken = dict[Path, str]()
     for path in info.paths:
-        if (before := taken.setdefault(_tile(folder, path, prepared), path)) is not path:
+        tile = _tile(folder, path, prepared)
+        before, taken[tile] = taken.get(tile), path
+        if before is not None:
             raise OutputError(
                 f"{path} and {before} would have one map in {folder}, for they have one name: rename one, or leave out "
                 "--tiles-out"
@@ -123,13 +129,20 @@ def _make(prepared: Prepared[Plan], folder: Path, report: Report) -> list[Row]:
     with closing(open_source(prepared.outputs.product)) as source, _Ledger(folder) as ledger:
         spec = replace(spec, chunk=source.info.chunk)
         placed = on_product(index, source.info)
-        for number, path in enumerate(index.paths):
+
+        def made(number: int) -> Row | None:
+            path = index.paths[number]
             tile = _tile(folder, path, prepared)
             row = next(reversed(known.get(tile.name, ())), None)
-            if row is None or row["of"] != of or not tile.exists() or digest(tile) != row["sha256"]:
-                row = _written(tile, path, number, placed, spec, source, of, ledger.add)
-            if row is not None:
-                kept.append(row)
+            if row and row["of"] == of and tile.exists() and digest(tile) == row["sha256"]:
+                return row
+            return _written(tile, path, number, placed, spec, source, of, ledger.add)
+
+        threads = ThreadPoolExecutor(min(cores(), _MOST_AT_ONCE))
+        try:
+            kept += filter(None, threads.map(made, range(len(index.paths))))
+        finally:
+            threads.shutdown(cancel_futures=True)
         kept.sort(key=lambda row: str(row["file"]))
         ledger.settle(kept)
     return kept
@@ -214,12 +227,13 @@ def _tile(folder: Path, path: str, prepared: Prepared[Any]) -> Path:
 def _rows(folder: Path) -> dict[str, list[Row]]:
     """The rows of the list by the names of maps, the newest last; a line that was cut off counts for nothing."""
     rows = dict[str, list[Row]]()
-    for row in _read(folder / TILES):
+    for row in rows_of(folder / TILES):
         rows.setdefault(str(row["file"]), []).append(row)
     return rows
 
 
-def _read(path: Path) -> Iterator[Row]:
+def rows_of(path: Path) -> Iterator[Row]:
+    """The rows of a list of maps, in the order in which they were made; none where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -237,7 +251,7 @@ class _Ledger:
     """The list of maps in a folder, which grows row by row."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / TILES
+        self._path, self._lock = folder / TILES, threading.Lock()
 
     def __enter__(self) -> _Ledger:
         with translate_os_errors(self._path):
@@ -250,7 +264,7 @@ class _Ledger:
         self._file.close()
 
     def add(self, row: Row) -> None:
-        with translate_os_errors(self._path):
+        with self._lock, translate_os_errors(self._path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -258,7 +272,7 @@ class _Ledger:
     def settle(self, rows: list[Row]) -> None:
         """A row for each of these maps, and those of other maps in the folder as they were."""
         ours = {row["file"] for row in rows}
-        others = [row for row in _read(self._path) if row["file"] not in ours]
+        others = [row for row in rows_of(self._path) if row["file"] not in ours]
         lines = [json.dumps(row) + "\n" for row in (*others, *rows)]
         with translate_os_errors(self._path):
             write_text(self._path, "".join(lines))

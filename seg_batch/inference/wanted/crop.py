@@ -12,7 +12,6 @@ from seg_batch.inference.outputs import Outputs
 from seg_batch.io.sinks.product import format_of
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
-from seg_batch.io.sources.views.upsampled import coarser, multiplied
 from seg_batch.io.vectors.area import Area
 
 
@@ -44,5 +43,9 @@ def cut_to(area: Area, view: View, outputs: Outputs) -> Cut:
         )
     bounds = area.bounds(Box.whole(area.extent))
     assert bounds is not None
-    of_image = coarser(bounds, view.finer)
-    return Cut(multiplied(of_image, view.finer), of_image)
+    of_image = view.touched(bounds)
+    ends = (
+        tuple(n * f for n, f in zip(end, view.finer, strict=True))
+        for end in (of_image.start, of_image.stop)
+    )
+    return Cut(Box(*ends), of_image)

@@ -12,6 +12,11 @@ from seg_batch.io.sinks.spec import ProductSpec, Read
 def _write_sizes(
     part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str
 ) -> None:
+    if spec.further.zones is not None:
+        from seg_batch.io.sinks.tables.zone_sizes import write_zone_sizes
+
+        write_zone_sizes(part, spec, read)
+        return
     from seg_batch.io.sinks.tables.class_sizes import write_class_sizes
 
     write_class_sizes(part, spec, read)
@@ -55,6 +60,7 @@ SIZES = ProductFormat(
     endings=(".csv",),
     write=_write_sizes,
     holds_labels=False,
+    settings=("zones", "zone_field", "fractional"),
 )
 ITK_SNAP = ProductFormat(
     name="itk-snap",

@@ -53,6 +53,17 @@ class StoreSpec:
 
 
 @dataclass(frozen=True)
+class MainProduct:
+    """The finished map that a further product is made of. ``model``: where its model is described as an item of STAC; empty
+    where it is not."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    model: str = ""
+
+
+@dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
     ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
@@ -61,7 +72,8 @@ class ProductSpec:
     product; empty where there is none. ``image``: what the labels are of, for products that need more of it than its place;
     ``card``: that of the model, by which ``open_view(image, card).native`` is the image on the grid of the labels; ``seg``: how
     segments are stored, for products that have segments; ``compress``: how a GeoTIFF is compressed; ``further``: how further
-    products are made; ``window``: where the extent lies in that of the store, if it is a part."""
+    products are made; ``main``: the map that this further product is made of; ``window``: where the extent lies in that of the
+    store, if it is a part."""
 
     extent: Shape
     dtype: str
@@ -79,6 +91,7 @@ class ProductSpec:
     seg: Literal["labelmap", "binary"] = "labelmap"
     compress: str = "auto"
     further: FurtherOptions = PLAIN
+    main: MainProduct | None = None
     window: Box | None = None
 
     @property

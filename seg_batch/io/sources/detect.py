@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import file_of, require_local_input
 from seg_batch.core.privacy.addresses import is_remote
@@ -23,10 +24,10 @@ _HEAD_BYTES = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def detect(path: str | Path, allow: tuple[str, ...] = ()) -> str:
-    """The name of the format among ``FORMATS``; else ``InputError``. ``allow``: of ``SceneOptions``, for remote files."""
+def detect(path: str | Path, scene: SceneOptions = AS_FILES) -> str:
+    """The name of the format among ``FORMATS``; else ``InputError``. ``scene``: how remote files may be read."""
     if is_remote(path):
-        return remote_image(str(path), allow).form.name
+        return remote_image(str(path), scene).form.name
     require_local_input(path)
     path = file_of(path)
     if _is_folder(path):

@@ -138,11 +138,6 @@ def readable() -> str:
 def _text(head: bytes) -> str | None:
     """Kinds of text that their first words tell."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(b"<VRTDataset"):
-        return (
-            "a GDAL VRT, which would read other files in its name; "
-            "make a real GeoTIFF of it with gdal_translate"
-        )
     if b"<GIFTI" in head:
         return "a GIFTI surface, not a volume; give a NIfTI volume"
     if b"<svg" in head:

@@ -70,9 +70,9 @@ class SourceInfo:
     ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
-    lies on another grid than they. ``series``: the key of the one that it is, where a place holds several. ``pieces``: the paths of
-    the pieces of a mosaic, as they were named. ``composed``: how its channels came
-    together, where that is more than one beside another, as a run has to find it again: ``stack_grid``, ``mask_from``.
+    lies on another grid than they. ``series``: the key of the one that it is, where a place holds several. ``composed``: how its channels came
+    together, where that is more than one beside another, as a run has to find it again: ``stack_grid``, ``mask_from``. ``pieces``: the paths of
+    the pieces of a mosaic, as they were named.
     """
 
     path: str
@@ -96,8 +96,8 @@ class SourceInfo:
     rescaled: bool = False
     resampled_from: Shape = ()
     series: str = ""
-    pieces: tuple[str, ...] = ()
     composed: dict[str, Any] = field(default_factory=dict)
+    pieces: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from seg_batch.core.registry.formats import FORMATS, split, voxel_endings
 
 _LISTED = 1000  # GDAL_READDIR_LIMIT_ON_OPEN
 _HEAD_BYTES = 4096
+_MOST_HELD = 200_000  # names of one folder
+_SETTLED_NS = 5_000_000_000
 
 # After the whole name of an image, also one after the other: ``a.tif.msk.aux.xml``.
 AUXILIARY, MASK, OVERVIEWS = ".aux.xml", ".msk", ".ovr"
@@ -227,7 +230,9 @@ def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
 
 def _names_beside(path: Path) -> list[str]:
     """The names in the folder of an image; of those in a large one only the ones that GDAL tries."""
-    folder = path.absolute().parent
+    folder = os.path.dirname(os.path.abspath(path))
+    if (known := _large.names(folder)) is not None:
+        return [name for name in _tried(path.name) if name in known]
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, _LISTED + 1)]
@@ -235,7 +240,45 @@ def _names_beside(path: Path) -> list[str]:
         names = []
     if 0 < len(names) <= _LISTED:
         return names
-    return [name for name in _tried(path.name) if os.path.lexists(folder / name)]
+    _large.look(folder)
+    return [name for name in _tried(path.name) if os.path.lexists(os.path.join(folder, name))]
+
+
+class _LargeFolders:
+    """The names in a large folder, which are looked up for each of its thousands of images: those of the last folder, while it
+    does not change. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._held: tuple[str, int, frozenset[str]] = ("", 0, frozenset())
+
+    def names(self, folder: str) -> frozenset[str] | None:
+        """None where they are not known."""
+        there, changed, names = self._held
+        return names if there == folder and changed == _changed(folder) else None
+
+    def look(self, folder: str) -> None:
+        """Take the names in; not where the folder changed just now, for its time may stay the same at the next change, nor
+        where they are very many."""
+        before = _changed(folder)
+        if before is None or abs(time.time_ns() - before) < _SETTLED_NS:
+            return
+        try:
+            with os.scandir(folder) as entries:
+                names = frozenset(entry.name for entry in islice(entries, _MOST_HELD + 1))
+        except OSError:
+            return
+        if len(names) <= _MOST_HELD and _changed(folder) == before:
+            self._held = folder, before, names
+
+
+_large = _LargeFolders()
+
+
+def _changed(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None
 
 
 def _tried(image: str) -> Iterator[str]:

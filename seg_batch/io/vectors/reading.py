@@ -62,6 +62,26 @@ def read_features(
     return Features(str(path), geometries, values, tuple(warnings))
 
 
+def field_names(path: str | Path) -> list[str]:
+    """The names of the fields of a file, without its geometries; ``InputError`` where it can't be read."""
+    require_local_input(path)
+    try:
+        if _driver(Path(path)) == "Parquet":
+            import pyarrow.parquet as parquet
+
+            schema = parquet.read_schema(path)
+            facts = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+            return [name for name in schema.names if name not in facts.get("columns", ())]
+        import pyogrio
+
+        return [str(name) for name in pyogrio.read_info(str(Path(path).absolute()))["fields"]]
+    except InputError:
+        raise
+    except Exception as error:  # of libraries that read hostile bytes
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: can't be read ({why}): write it anew") from error
+
+
 def _read(path: str | Path, fields: Sequence[str]) -> tuple[np.ndarray, str | None, dict[str, Any]]:
     """Geometries, their CRS, and the asked fields."""
     import shapely

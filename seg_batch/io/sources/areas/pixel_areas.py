@@ -54,7 +54,7 @@ class PixelAreas:
         same = 1e-12 if self._field.flat else SAME_AREA
         return math.ceil(hectares * M2_PER_HA / self._field.unit * (1 - same))
 
-    def hectares(self, units: int) -> float:
+    def hectares(self, units: float) -> float:
         return units * self._field.unit / M2_PER_HA
 
     @property

@@ -131,7 +131,7 @@ class RasterSource:
         if (bands := self.bands.only(indices)) is None:
             return None
         self.close()
-        return RasterSource(self.opening, self.info.of_channels(indices, line), bands)
+        return type(self)(self.opening, self.info.of_channels(indices, line), bands)
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:

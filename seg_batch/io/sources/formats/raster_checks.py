@@ -84,7 +84,7 @@ def check_size(path: AnyPath, name: str, dataset: Any) -> None:
     itemsize = max(np.dtype(d).itemsize for d in dataset.dtypes)
     claimed, real = dataset.width * dataset.height * dataset.count * itemsize, path.stat().st_size
     size = f"{dataset.count} x {dataset.height} x {dataset.width}"
-    if claimed > 1024 * _TIB or (claimed > _TIB and claimed > 10_000 * real):
+    if claimed > 1024 * _TIB or (name != "vrt" and claimed > _TIB and claimed > 10_000 * real):
         raise InputError(
             f"{path}: declares {size} pixels, {show_bytes(claimed)}, in a file of "
             f"{show_bytes(real)}, which can't be true; check how it was made, or crop it"

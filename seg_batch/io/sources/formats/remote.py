@@ -12,6 +12,7 @@ from seg_batch.core.registry.formats import FORMATS, Format, names_folder
 from seg_batch.io.remote.as_path import RemotePath
 from seg_batch.io.remote.places import place_of, require_scheme
 from seg_batch.io.remote.reader import RemoteFile, open_remote
+from seg_batch.io.remote.signing import signer_of
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,16 @@ class RemoteImage:
     path: Any = field(repr=False)
 
 
-def remote_image(url: str, allow: tuple[str, ...]) -> RemoteImage:
+def remote_image(url: str, scene: SceneOptions) -> RemoteImage:
     """The format of a remote image by its first bytes. InputError where it can't be read, or is of a format that is read
     from this machine alone."""
+    signer = signer_of(scene.sign, scene.allow)
     if _names_store(url):
         from seg_batch.io.remote.zarr_store import RemoteFolder
 
-        require_scheme(place_of(url), allow)
-        return RemoteImage(FORMATS["zarr"], RemoteFolder(url, allow))
-    file = open_remote(url, allow)
+        require_scheme(place_of(url), scene.allow)
+        return RemoteImage(FORMATS["zarr"], RemoteFolder(url, scene.allow, signer))
+    file = open_remote(url, scene.allow, signer)
     return RemoteImage(_format_of(file), RemotePath(file))
 
 
@@ -61,7 +63,7 @@ def open_remote_image(
     """The source of a remote image; InputError where it can't be read whole and unambiguously."""
     from seg_batch.io.sources.header_errors import header_errors
 
-    image = remote_image(url, scene.allow)
+    image = remote_image(url, scene)
     form, options = image.form, dict[str, Any]()
     if series is not None:
         raise InputError(f"{image.path}: {form.title} holds no series; leave out --series")

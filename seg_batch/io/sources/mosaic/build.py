@@ -20,6 +20,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref, georef_to_json, shifted
 from seg_batch.core.hardware import cores
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.mosaic.brought import footprint
 from seg_batch.io.sources.mosaic.grid import placed, require_placed
 from seg_batch.io.sources.mosaic.index import MosaicIndex, mark_of
@@ -223,8 +224,11 @@ def _tags_of(path: str) -> dict[str, str]:
 
     from seg_batch.io.sources.formats.raster_opening import RASTERS
 
+    driver = RASTERS.get(detect(path))
+    if driver is None:
+        return {}
     try:
-        with rasterio.open(path, driver=list(RASTERS.values()), sharing=False) as file:
+        with rasterio.open(path, driver=driver, sharing=False) as file:
             tags: dict[str, str] = file.tags()
     except (RasterioError, OSError):
         return {}
@@ -235,6 +239,8 @@ def _require_different(paths: Sequence[str]) -> None:
     seen = dict[str, str]()
     for path in paths:
         real = os.path.realpath(path)
-        if (before := seen.setdefault(real, path)) is not path:
+        before = seen.get(real)
+        seen[real] = path
+        if before is not None:
             named = "is named twice" if before == path else f"and {before} are one file"
             raise InputError(f"{path} {named}: name each piece of the mosaic once")

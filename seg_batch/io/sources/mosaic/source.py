@@ -40,7 +40,9 @@ class MosaicSource:
         self.info = whole.of_channels(channels, line) if channels else whole
         self._channels, self._scene, self._alpha, self._first = channels, scene, alpha, first
         self._handles = Handles(self._opened)
-        self._fill = [n if n is not None and np.isfinite(n) else 0 for n in self.info.nodata]
+        fill = [n if n is not None and np.isfinite(n) else 0 for n in self.info.nodata]
+        with np.errstate(invalid="ignore"):  # what the type can't hold is never stored
+            self._fill = np.array(fill or [0] * len(self.info.channels)).astype(self.info.dtype)
 
     def read(self, box: Box) -> Pixels:
         """``ReadError`` naming the piece where one can't be read, is gone, or is another than before."""
@@ -49,7 +51,7 @@ class MosaicSource:
         if not numbers:
             return self._nothing(box)
         values = np.empty((*box.shape, len(self.info.channels)), self.info.dtype)
-        values[:] = np.array(self._fill or [0]).astype(self.info.dtype)
+        values[:] = self._fill
         valid, seen = np.zeros(values.shape, bool), np.zeros(box.shape, bool)
         drawn = np.zeros(box.shape, bool)
         for number in numbers:
@@ -66,9 +68,8 @@ class MosaicSource:
 
     def _nothing(self, box: Box) -> Pixels:
         """No pixel of any piece: arrays that take no memory."""
-        pixel = np.array(self._fill or [0] * len(self.info.channels)).astype(self.info.dtype)
-        shape = (*box.shape, pixel.size)
-        values, valid = np.broadcast_to(pixel, shape), np.broadcast_to(False, shape)
+        shape = (*box.shape, self._fill.size)
+        values, valid = np.broadcast_to(self._fill, shape), np.broadcast_to(False, shape)
         return Pixels(values, valid, self.info.scale, self.info.offset)
 
     def _piece(self, number: int, part: Box) -> Pixels:

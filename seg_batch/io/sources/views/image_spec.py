@@ -15,6 +15,7 @@ from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.naming.stac_item import StacItem
 from seg_batch.io.sources.protocol import (
     AlphaOption,
     AlphaReading,
@@ -25,6 +26,7 @@ from seg_batch.io.sources.protocol import (
 from seg_batch.io.sources.views.before_grid.crop import Crop, Cropped
 from seg_batch.io.sources.views.channels.alpha import reading_beside, settled_reading
 from seg_batch.io.sources.views.channels.by_file import require_different
+from seg_batch.io.sources.views.channels.by_item import as_item_says
 from seg_batch.io.sources.views.channels.by_name import REMEDY, channels_called, with_channels
 from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.joined.joined import as_wanted, stacked
@@ -43,7 +45,8 @@ class ImageSpec:
     the grid of a model; ``crop``: what a model that sees a crop sees of it; ``series``: which one, where a place holds several, in
     the files ``series_files``, see ``open_source``. ``mosaic``: the files are the pieces of one scene, not its channels; ``scene``: how
     they are read; of a mosaic ``staged`` is the file of its index, which names the pieces, and ``alpha`` one for all. ``window``:
-    the part of it that is meant, in pixels of the files; None: all. ``one_grid``: on which grid files with unequal pixels meet."""
+    the part of it that is meant, in pixels of the files; None: all. ``one_grid``: on which grid files with unequal pixels meet. ``item``:
+    the STAC item that the files are assets of."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -59,8 +62,9 @@ class ImageSpec:
     series_files: tuple[str, ...] = ()
     mosaic: bool = False
     scene: SceneOptions = AS_FILES
-    window: Box | None = None
+    item: StacItem | None = None
     one_grid: OneGrid = FINEST
+    window: Box | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -117,8 +121,10 @@ class ImageSpec:
         staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
-                opened.enter_context(closing(source))
-                for path, copy, option in zip(self.paths, staged, self._options, strict=True)
+                self._with_item(opened.enter_context(closing(source)), n)
+                for n, (path, copy, option) in enumerate(
+                    zip(self.paths, staged, self._options, strict=True)
+                )
                 for source in self._sources(path, copy, option)
             ]
             image = files[0] if len(files) == 1 else stacked(files, self.one_grid)
@@ -156,6 +162,9 @@ class ImageSpec:
                 raise
             for volume in range(error.count):
                 yield opened(volume=volume)
+
+    def _with_item(self, source: Source, index: int) -> Source:
+        return source if self.item is None else as_item_says(source, self.item, index)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""

@@ -207,7 +207,7 @@ def _opened(spec: ImageSpec, card: ModelCard | Axes, remedy: str) -> Source:
 
 
 def open_view(
-    image: ImageSpec | str | Path,
+    image: ImageSpec | str | Path | Source,
     card: ModelCard | Axes,
     *,
     grid: SourceInfo | None = None,
@@ -229,8 +229,10 @@ def open_view(
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
 
     Anything that gives pixels another place or another size is one more layer here. The ``Normaliser`` of
-    the card or of the plan comes last, patch by patch. ``InputError`` where the image can't be opened.
+    the card or of the plan comes last, patch by patch. A ``Source`` is that of labels drawn on the grid of the image's files. ``InputError`` where the image can't be opened.
     """
+    if not isinstance(image, ImageSpec | str | Path):
+        return _of_labels(image, card, labels_of)
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     remedy = REMEDY if isinstance(card, ModelCard) else _NAME_THEM
     with ExitStack() as opened:
@@ -246,3 +248,10 @@ def open_view(
             view = View(file, card, labels_on=labels_of.grid)
         opened.pop_all()
     return view
+
+
+def _of_labels(file: Source, card: ModelCard | Axes, labels_of: View | None) -> View:
+    """The view of labels on the grid of the files of an image."""
+    if labels_of is not None and labels_of.grid:
+        return View(file, card, labels_on=labels_of.grid)
+    return View(file, card)

@@ -74,12 +74,12 @@ class Stacked:
         parts = [selected(self._sources[k], own) for k, own in runs]
         return Stacked(parts, self.info.of_channels(indices, line))
 
-    def known_empty(self, box: Box) -> bool:
-        return all(known_empty(source, box) for source in self._sources)
-
     def quality(self, name: str) -> Source | None:
         """The band of quality of this name, if any of the files has it beside its channels."""
         return quality_of(self._sources, name)
+
+    def known_empty(self, box: Box) -> bool:
+        return all(known_empty(source, box) for source in self._sources)
 
     def close(self) -> None:
         for source in self._sources:

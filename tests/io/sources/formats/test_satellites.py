@@ -138,7 +138,7 @@ def test_classes_of_the_scene_mask_all_bands(
 
 
 def test_quality_bands_are_named_where_one_is_not_there(safe: Product) -> None:
-    with pytest.raises(InputError, match="no band 'CLD'; it has 1 B01.*for masks alone: SCL"):
+    with pytest.raises(InputError, match=r"no band 'CLD'; it has 1 B01.*for masks alone: SCL"):
         _open(safe[0], scene=SceneOptions(mask_from=("CLD:1",)))
 
 
@@ -206,7 +206,7 @@ def _moved(path: Path) -> None:
             "QUANTIFICATION",
         ),
         (_with_metadata(lambda text: re.sub(">10000<", ">1e999<", text)), "QUANTIFICATION"),
-        (_damaged, "B05_20m.jp2: can't be opened as JP2OpenJPEG"),
+        (_damaged, "B05_20m.jp2: can't be opened as SENTINEL2"),
         (_moved, "B05_20m.jp2 can't be stacked"),
     ],
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.formats import raster_checks as checks
@@ -19,14 +16,13 @@ from seg_batch.io.sources.formats.raster_georef import (
     raster_georef,
     require_finite,
 )
-from seg_batch.io.sources.formats.raster_opening import Opening
+from seg_batch.io.sources.formats.raster_opening import RASTERS, Opening, opened
 from seg_batch.io.sources.formats.raster_validity import Bands
 from seg_batch.io.sources.formats.satellites.tree import Tree
 from seg_batch.io.sources.naming.channel_names import ChannelNames
-from seg_batch.io.sources.protocol import SourceInfo, one_line
+from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.valid_mask import exactly
 
-_DRIVERS = {".jp2": "JP2OpenJPEG", ".tif": "GTiff"}
 _CHEAP_SIDE = 512
 
 
@@ -52,33 +48,31 @@ def open_band(tree: Tree, band: Band, name: str) -> RasterSource:
     """A band of a product of the format ``name``. ``InputError`` in one line where GDAL can't open it, or it holds
     several."""
     where = f"{tree.root}/{band.file}" if tree.is_zip else str(tree.root / band.file)
-    driver, place = _DRIVERS[Path(band.file).suffix.lower()], tree.place(band.file)
-    opening = Opening(Path(place), name, driver, name=place)
-    if not tree.is_zip and driver == "GTiff":
-        checks.check_directory(tree.root / band.file, "geotiff")
-    try:
-        with rasterio.Env(), opening() as dataset:
-            checks.check_size(tree.root if tree.is_zip else tree.root / band.file, name, dataset)
-            return _described(where, opening, band, dataset)
-    except (RasterioError, CPLE_BaseError, OSError, UnicodeEncodeError) as error:
-        raise InputError(
-            f"{where}: can't be opened as {driver} ({one_line(error)}); copy it again from its origin"
-        ) from error
+    driver = RASTERS["jp2" if band.file.lower().endswith(".jp2") else "geotiff"]
+    file = tree.root if tree.is_zip else tree.root / band.file
+    if driver == RASTERS["geotiff"]:
+        checks.check_directory(file, "geotiff")
+    opening = Opening(Path(where), name, driver, tree.place(band.file))
+    with opened(opening) as dataset:
+        checks.check_size(file, name, dataset)
+        return RasterSource(opening, *_described(where, band, dataset, name))
 
 
-def _described(where: str, opening: Opening, band: Band, dataset: Any) -> RasterSource:
+def _described(where: str, band: Band, dataset: Any, name: str) -> tuple[SourceInfo, Bands]:
     if dataset.count != 1 or dataset.dtypes[0] not in ("uint8", "uint16", "int16"):
         raise InputError(
             f"{where}: holds {dataset.count} bands of {dataset.dtypes[0]}, where a product has one of 8 or 16 bits; copy it "
             "again from its origin"
         )
     georef, dtype = raster_georef(dataset), np.dtype(dataset.dtypes[0])
+    if not georef.gcps:  # GDAL tells the CRS of a JPEG 2000 as that of no points, too
+        georef = replace(georef, gcps_crs_wkt=None)
     require_finite(Path(where), georef)
     sides = zip(dataset.block_shapes[0], dataset.shape, strict=True)
     plain = (band.scale, band.offset) == (1.0, 0.0)
     info = SourceInfo(
         path=where,
-        format=opening.format,
+        format=name,
         kind="raster",
         extent=(dataset.height, dataset.width),
         channels=(band.name,),
@@ -91,11 +85,10 @@ def _described(where: str, opening: Opening, band: Band, dataset: Any) -> Raster
             "driver": dataset.driver,
             "block": list(dataset.block_shapes[0]),
             "block_bytes": checks.block_bytes(dataset),
-            "compressed": True,
         },
         names=(band.names,),
         scale=None if plain else (band.scale,),
         offset=None if plain else (band.offset,),
     )
     nodata = () if band.nodata is None else exactly(band.nodata, dtype)
-    return RasterSource(opening, info, Bands((1,), (), dtype, (nodata,), (), ()))
+    return info, Bands((1,), (), dtype, (nodata,), (), ())

@@ -45,7 +45,6 @@ class Product:
     def _told(self, info: SourceInfo, lines: tuple[str, ...]) -> SourceInfo:
         files = [*self.metadata, *(b.file for b in (*self.bands, *self.quality.values()))]
         facts = {**info.facts, **self.facts, "quality_bands": sorted(self.quality)}
-        facts.pop("place", None)
         return replace(
             info,
             path=str(self.tree.root),

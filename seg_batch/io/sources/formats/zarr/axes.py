@@ -174,7 +174,7 @@ def name_axes(path: Path, array: Any, named: list[str] | None = None) -> ZarrAxe
     names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
     if len(names) != array.ndim or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: an array of shape {array.shape} without axis names; {_HOW}")
-    roles = tuple(_role(name, n) for name, n in zip(names, array.shape, strict=True))
+    roles = tuple(role_of(name, n) for name, n in zip(names, array.shape, strict=True))
     if "?" in roles or any(roles.count(role) > 1 for role in "zyxct") or not {"y", "x"} <= {*roles}:
         raise InputError(
             f"{path}: axes {tuple(names)} of lengths {array.shape}, of which each must be one of "
@@ -183,6 +183,7 @@ def name_axes(path: Path, array: Any, named: list[str] | None = None) -> ZarrAxe
     return ZarrAxes(roles, tuple(names), tuple(array.shape))
 
 
-def _role(name: str, length: int) -> str:
+def role_of(name: str, length: int) -> str:
+    """The role of an axis of this name; ``-`` of another one of length 1, ``?`` of any other."""
     roles = (role for role, names in _NAMES.items() if name.lower() in names)
     return next(roles, "-" if length == 1 else "?")

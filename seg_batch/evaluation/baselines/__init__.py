@@ -1,0 +1,1 @@
+"""What a network has to beat: rules that look at one voxel, or at none."""

@@ -1,0 +1,1 @@
+"""Arrays of Python as inputs, and products as arrays."""

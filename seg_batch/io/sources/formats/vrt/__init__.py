@@ -1,0 +1,1 @@
+"""VRTs of GDAL, of which every source is checked before GDAL opens any."""

@@ -1,0 +1,159 @@
+"""Products into a bucket: whole or not at all, found again by the same command, never over what is foreign."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seg_batch.config.workflow import Workflow
+from seg_batch.core.errors import OutputError
+from seg_batch.inference.predict import predict_one
+from seg_batch.inference.request import Request
+from tests.support.batch.nights import run_night
+from tests.support.files import address_raster, segbatch, write_raster
+from tests.support.remote.buckets import SECRET, Buckets, buckets
+
+pytestmark = pytest.mark.full  # a service of buckets takes seconds to import
+URL = "s3://maps/night/a.tif"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Buckets]:
+    with buckets("maps") as made:
+        yield made
+
+
+@pytest.fixture
+def scene(service: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SEGBATCH_SCRATCH", str(tmp_path / "scratch"))
+    for key in service.keys("maps"):
+        service.client.delete_object(Bucket="maps", Key=key)
+    return write_raster(tmp_path / "a.tif", address_raster((300, 333), 1, "uint8"))
+
+
+def predicted(scene: Path, url: str = URL, **more: Any) -> Any:
+    return predict_one(Request(str(scene), url, model="probe", cluster="inline", **more))
+
+
+def body(service: Buckets, key: str) -> bytes:
+    return service.client.get_object(Bucket="maps", Key=key)["Body"].read()  # type: ignore[no-any-return]
+
+
+def test_the_same_bytes_as_here_and_nothing_is_done_twice(service: Buckets, scene: Path, tmp_path: Path) -> None:  # fmt: skip
+    alone = tmp_path / "alone.tif"
+    predict_one(Request(str(scene), str(alone), model="probe", cluster="inline"))
+    report = predicted(scene, also=(".csv",))
+    assert service.keys("maps") == ["night/a.csv", "night/a.tif", "night/a.tif.json"]
+    assert body(service, "night/a.tif") == alone.read_bytes()
+    told = json.loads(body(service, "night/a.tif.json"))
+    assert told["output"] == told["product"]["path"] == report["output"] == URL
+    assert told["also"][0]["path"] == "s3://maps/night/a.csv"
+    staged = tmp_path / "scratch" / "s3" / "maps" / "night"
+    assert not (staged / "a.tif").exists()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes()
+    again = predicted(scene, also=(".csv",))
+    assert again["blocks"]["resumed"] == again["blocks"]["total"]
+    assert again["seconds"] == 0
+    more = predicted(scene, also=(".csv", ".stac.json"))
+    assert more["seconds"] == 0
+    assert "night/a.stac.json" in service.keys("maps")
+    service.client.delete_object(Bucket="maps", Key="night/a.tif")
+    predicted(scene)
+    assert body(service, "night/a.tif") == alone.read_bytes()
+
+
+def test_what_is_foreign_is_not_replaced(service: Buckets, scene: Path) -> None:
+    service.client.put_object(Bucket="maps", Key="night/a.tif", Body=b"of others")
+    with pytest.raises(OutputError, match="--overwrite") as caught:
+        predicted(scene)
+    assert "\n" not in str(caught.value)
+    assert body(service, "night/a.tif") == b"of others"
+    assert service.keys("maps") == ["night/a.tif"]
+    predicted(scene, overwrite=True)
+    assert body(service, "night/a.tif") != b"of others"
+    service.client.put_object(Bucket="maps", Key="night/a.tif", Body=b"of others again")
+    with pytest.raises(OutputError, match="would be lost"):
+        predicted(scene)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("s3://none/a.tif", "no bucket none"),
+        ("https://host/a.tif", "into folders of this machine and into buckets"),
+        ("s3://maps/a.zarr", "can't appear in a bucket at once"),
+        ("s3://maps/../a.tif", "without .."),
+    ],
+)
+def test_places_that_take_nothing(scene: Path, url: str, line: str) -> None:
+    with pytest.raises(OutputError, match=line):
+        predicted(scene, url)
+
+
+def test_without_credentials(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(OutputError, match="no credentials"):
+        predicted(scene)
+
+
+def test_an_upload_that_is_cut_leaves_nothing_and_goes_on(
+    service: Buckets, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the service that kills the command between the map and the report."""
+    import seg_batch.io.remote.objects as objects
+
+    whole = objects.upload
+    monkeypatch.setattr("seg_batch.inference.products.in_bucket.upload", _dying)
+    with pytest.raises(KeyboardInterrupt):
+        predicted(scene)
+    assert service.keys("maps") == []
+    monkeypatch.setattr("seg_batch.inference.products.in_bucket.upload", whole)
+    again = predicted(scene)
+    assert again["seconds"] == 0
+    assert service.keys("maps") == ["night/a.tif", "night/a.tif.json"]
+
+
+def _dying(*args: Any, **more: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def test_from_the_command_line(service: Buckets, scene: Path, tmp_path: Path) -> None:
+    ran = segbatch("predict", scene, "-o", "s3://maps/cli/", "--model", "probe", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert service.keys("maps") == ["cli/a_labels.tif", "cli/a_labels.tif.json"]
+    assert "s3://maps/cli/a_labels.tif" in ran.out
+
+
+def test_a_run_into_a_bucket(service: Buckets, scene: Path, tmp_path: Path) -> None:
+    workflow = Workflow.model_validate(
+        {
+            "name": "night",
+            "inputs": [str(scene)],
+            "model": "probe",
+            "outputs": {
+                "folder": str(tmp_path / "out"),
+                "bucket": "s3://maps/run",
+                "also": [".csv"],
+            },
+            "workers": 1,
+            "cluster": "inline",
+        }
+    )
+    assert run_night(workflow)["complete"] == 1
+    wanted = ["run/a_labels.csv", "run/a_labels.tif", "run/a_labels.tif.json"]
+    assert service.keys("maps") == wanted
+    made = tmp_path / "out" / "a_labels.tif"
+    assert body(service, "run/a_labels.tif") == made.read_bytes()
+    stamp = made.stat().st_mtime_ns
+    assert run_night(workflow)["resumed"] == 1
+    service.client.delete_object(Bucket="maps", Key="run/a_labels.csv")
+    assert run_night(workflow)["resumed"] == 0
+    assert service.keys("maps") == wanted
+    assert made.stat().st_mtime_ns == stamp
