@@ -49,6 +49,7 @@ LONG = {
     "warmth": (),
     "leaks": (),
     "scale": (),
+    "remote": (),
 }
 OUT = ROOT / "build" / "bench"
 

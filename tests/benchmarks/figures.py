@@ -126,6 +126,7 @@ RUN = (
     told("overhead", "over_fast_translate", "the same over gdal_translate, DEFLATE level 1 as ours"),
     at_most("memory", "ratio", "peak memory, 32768 x 32768 over 8192 x 8192", 1.05),
     at_most("memory", "promise", "promise over peak memory", 1.3),
+    at_most("remote", "ratio", "seconds over a server of ranges with 50 ms and 1 % of failures, over those of the file here", 1.5),
     at_most("empty", "cpu_s", "all-empty 100 000 x 100 000", 20.0, **CPU_S),
     at_most("dicom_survey flat", "seconds", "survey of 20 000 slices of 200 series in one folder", 60.0, unit="s"),
     at_most("dicom_survey nested", "seconds", "the same in folders", 60.0, unit="s"),

@@ -1,7 +1,7 @@
 """A scene behind a server of ranges with 50 ms latency, where one request in a hundred fails, over the same file here:
 seconds of ``predict`` with the packaged 16-filter network, turn by turn.
 
-``python tests/benchmarks/remote.py [--side 6144] [--rounds 3] [--latency 0.05] [--failing 0.01]``
+``python tests/benchmarks/remote.py [--side 3072] [--rounds 3] [--latency 0.05] [--failing 0.01]``
 """
 
 import argparse
@@ -35,7 +35,7 @@ def scene(path: Path, side: int, bands: int) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=6144)
+    parser.add_argument("--side", type=int, default=3072)
     parser.add_argument("--bands", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0.05)

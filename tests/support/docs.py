@@ -69,6 +69,7 @@ _SAID = [
     (fields.PostStep, "a step, like `min_size:2mL`"),
     (postprocess.Size, "a size: voxels, or like `0.5ha`, `2mL`"),
     (paths.PathText, "a path"),
+    (paths.ImageText, "a path or a URL"),
     (paths.GlobText, "a path or a pattern"),
     (paths.NameText, "a name or a path"),
     (paths.PairText, "a path, or `IMAGE=LABEL`"),
@@ -84,7 +85,9 @@ _PLAIN = {
     bool: "`true`, `false`",
     dict: "keys and values",
 }
-_PLURAL = re.compile(r"(?:\ba |(?=text))(whole number|number|path|pattern|name|step|list|text)\b")
+_PLURAL = re.compile(
+    r"(?:\ba |(?=text))(whole number|number|path|URL|pattern|name|step|list|text)\b"
+)
 _ELSEWHERE = {
     OptionKeys: "options",
     InputSettings: "inputs",

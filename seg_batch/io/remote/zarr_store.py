@@ -21,7 +21,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from seg_batch.core.privacy.addresses import shown
-from seg_batch.io.remote.reader import MissingError, RemoteFile
+from seg_batch.io.remote.reader import MissingError, RemoteFile, Signer
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 _AT_ONCE_BYTES = 4 << 20  # most chunks are smaller, and come with one request
@@ -30,26 +30,29 @@ _AT_ONCE_BYTES = 4 << 20  # most chunks are smaller, and come with one request
 class RemoteFolder:
     """What readers of Zarr ask of a folder. ``str`` of it may be told."""
 
-    def __init__(self, url: str, allow: tuple[str, ...]) -> None:
+    def __init__(self, url: str, allow: tuple[str, ...], signer: Signer | None = None) -> None:
         whole, mark, query = url.partition("?") if url.lower().startswith("http") else (url, "", "")
-        self._whole, self._query, self._allow = whole.rstrip("/"), mark + query, allow
+        self._whole, self._query = whole.rstrip("/"), mark + query
+        self._allow, self._signer = allow, signer
         self.store = RemoteStore(self)
 
     def __str__(self) -> str:
         return shown(self._whole)
 
     def __truediv__(self, name: str) -> RemoteFolder:
-        inner = RemoteFolder(f"{self._whole}/{name}{self._query}", self._allow)
+        inner = RemoteFolder(f"{self._whole}/{name}{self._query}", self._allow, self._signer)
         inner.store.known = self.store.known
         return inner
 
     @property
     def parent(self) -> RemoteFolder:
-        return RemoteFolder(f"{self._whole.rpartition('/')[0]}{self._query}", self._allow)
+        return RemoteFolder(
+            f"{self._whole.rpartition('/')[0]}{self._query}", self._allow, self._signer
+        )
 
     def file(self, key: str) -> RemoteFile:
         url = f"{self._whole}/{key}{self._query}"
-        return RemoteFile(url, self._allow, None, head_bytes=_AT_ONCE_BYTES)
+        return RemoteFile(url, self._allow, self._signer, head_bytes=_AT_ONCE_BYTES)
 
     def identity(self) -> dict[str, Any]:
         """That of the metadata read so far; of chunks nothing is known."""

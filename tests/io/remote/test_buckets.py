@@ -105,8 +105,8 @@ def test_bad_credentials_are_told_without_their_values(monkeypatch: pytest.Monke
 
 
 def test_a_service_without_encryption_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.0.0.1:9000")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.local:9000")
     with pytest.raises(InputError, match="not encrypted"):
         signed("s3://maps/a")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    assert signed("s3://maps/a") == "http://10.0.0.1:9000/maps/a"
+    assert signed("s3://maps/a") == "http://store.local:9000/maps/a"

@@ -112,7 +112,7 @@ def test_identity_of_a_server_that_names_no_version() -> None:
 
 @pytest.mark.parametrize(
     "to",
-    ["http://localhost:{port}/f/big.bin", "http://169.254.169.254/latest/meta-data", "https://127.0.0.1:{port}/f/big.bin", "//evil.invalid/f", "file:///etc/passwd", "http://127.0.0.1:1/f"],
+    ["http://localhost:{port}/f/big.bin", "http://169.254.169.254/latest/meta-data", "https://127.0.0.1:{port}/f/big.bin", "//evil.invalid/f", "ftp://{port}/etc/passwd", "http://127.0.0.1:1/f"],
 )  # fmt: skip
 def test_a_redirect_elsewhere_is_refused(server: RangeServer, to: str) -> None:
     server.behaviour.redirect = to.format(port=server.server_port)

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.transform
 
 from seg_batch.core.errors import ChangedError, InputError, UnreachableError
 from seg_batch.core.geometry import Box
 from seg_batch.io.remote.patience import SECONDS
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.views.image_spec import ImageSpec
 from tests.support.remote.range_server import serving
 from tests.support.remote.rasters import picture, raster
 
@@ -130,3 +133,42 @@ def test_files_beside_it_are_not_asked_for() -> None:
     with serving({"/x.tif": LAYOUTS["tiles"], "/x.tfw": b"1", "/x.tif.msk": b"x"}) as server:
         open_source(f"{server.url}/x.tif").close()
         assert {path for path, _ in server.requests} == {"/x.tif"}
+
+
+def test_gdal_opens_nothing_remote_by_itself() -> None:
+    with serving({"/x.tif": LAYOUTS["tiles"]}) as server:
+        open_source(f"{server.url}/x.tif").close()
+        before = len(server.requests)
+        for name in (f"{server.url}/x.tif", f"/vsicurl/{server.url}/x.tif"):
+            with pytest.raises(rasterio.errors.RasterioIOError):
+                rasterio.open(name)
+        assert len(server.requests) == before
+
+
+def test_a_jpeg_2000_reads_too_or_is_refused_in_one_line(tmp_path: Path) -> None:
+    options = {
+        "QUALITY": 100,
+        "REVERSIBLE": "YES",
+        "tiled": None,
+        "blockysize": 128,
+        "compress": None,
+    }
+    content = raster(300, 400, 1, driver="JP2OpenJPEG", **options)
+    (tmp_path / "x.jp2").write_bytes(content)
+    with serving({"/x.jp2": content}) as server:
+        there, here = open_source(f"{server.url}/x.jp2"), open_source(tmp_path / "x.jp2")
+        box = Box((40, 50), (250, 350))
+        assert np.array_equal(there.read(box).values, here.read(box).values)
+
+
+def test_a_mosaic_of_addresses(tmp_path: Path) -> None:
+    place = rasterio.transform.from_origin(4e5 + 6000, 5e6, 10, 10)
+    pieces = {"/a.tif": LAYOUTS["tiles"], "/b.tif": raster(transform=place)}
+    for name, content in pieces.items():
+        (tmp_path / name[1:]).write_bytes(content)
+    with serving(pieces) as server:
+        here = ImageSpec(tuple(str(tmp_path / name[1:]) for name in pieces), mosaic=True).open()
+        there = ImageSpec(tuple(f"{server.url}{name}" for name in pieces), mosaic=True).open()
+        assert there.info.extent == here.info.extent == (450, 1200)
+        box = Box((100, 500), (400, 800))
+        assert np.array_equal(there.read(box).values, here.read(box).values)

@@ -44,6 +44,8 @@ if "CPL_LOG" not in os.environ:
 # An image is all its files, whatever the environment says: some tell GDAL to pass over those beside a file.
 for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABLED": "YES"}.items():
     set_gdal_config(_option, _value)
+# GDAL's own remote readers follow redirects anywhere and mix versions of a file: they may open no name at all.
+set_gdal_config("CPL_VSIL_CURL_ALLOWED_EXTENSIONS", ".no-name-that-a-file-has")
 
 
 @dataclass(frozen=True)

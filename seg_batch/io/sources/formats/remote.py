@@ -26,12 +26,13 @@ class RemoteImage:
 def remote_image(url: str, scene: SceneOptions) -> RemoteImage:
     """The format of a remote image by its first bytes. InputError where it can't be read, or is of a format that is read
     from this machine alone."""
+    signer = signer_of(scene.sign, scene.allow)
     if _names_store(url):
         from seg_batch.io.remote.zarr_store import RemoteFolder
 
         require_scheme(place_of(url), scene.allow)
-        return RemoteImage(FORMATS["zarr"], RemoteFolder(url, scene.allow))
-    file = open_remote(url, scene.allow, signer_of(scene.sign, scene.allow))
+        return RemoteImage(FORMATS["zarr"], RemoteFolder(url, scene.allow, signer))
+    file = open_remote(url, scene.allow, signer)
     return RemoteImage(_format_of(file), RemotePath(file))
 
 
