@@ -40,7 +40,7 @@ def _import() -> None:
 
 
 COMMANDS: dict[str, Callable[[], object]] = {
-    "predict": lambda: seg_batch.predict(SCENE, f"{AWAY}.tif", model="probe"),
+    "predict": lambda: seg_batch.predict(SCENE, "https://host/out.tif", model="probe"),
     "predict, as a path": lambda: seg_batch.predict(SCENE, Path(f"{AWAY}.tif"), model="probe"),
     "patches": lambda: make_patches(["a.tif=b.tif"], AWAY, "recipe.yaml"),
     "train": lambda: train(["a.tif=b.tif"], AWAY),
@@ -61,7 +61,9 @@ def test_it_is_refused_and_nothing_is_made(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match=r"a URL|a virtual path") as refused:
+    with pytest.raises(
+        OutputError, match=r"a URL|a virtual path|folders of this machine"
+    ) as refused:
         COMMANDS[command]()
     assert refused.value.status == Exit.REFUSED
     assert list(tmp_path.iterdir()) == []
@@ -94,4 +96,7 @@ def test_in_a_run_such_inputs_and_outputs_are_refused_alone(tmp_path: Path) -> N
     listing = list_inputs(read(path))
     assert [spec.path for spec in listing.specs] == [str(SCENE)]
     assert len(listing.refused) == 4
-    assert all("only plain paths of this machine" in why for why in listing.refused.values())
+    assert "patterns match nothing" in listing.refused["s3://b/*.tif"]
+    assert "only plain paths of this machine" in listing.refused[str(VOLUME)]
+    assert "can't be read" in listing.refused["https://host/b.tif"]
+    assert "virtual path" in listing.refused["/vsis3/b/c.tif"]

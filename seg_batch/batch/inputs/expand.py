@@ -149,7 +149,8 @@ def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -
     if why := why_no_input(text):
         return [InputSpec(shown(text), where, volume=volume, error=why)]
     if is_remote(text):
-        return [InputSpec(text, where, volume=volume, series=asked.series)]
+        why = _no_pattern(text)
+        return [InputSpec(text, where, volume=volume, series=asked.series, error=why)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):
@@ -172,6 +173,13 @@ def _named_by(text: str, asked: Place, products_in: Callable[[str], set[str]]) -
     hint = "; for DICOM series in folders below, write it under inputs.dicom" * _has_folders(text)
     line = f"{text}: no image there: {why}{deeper}{hint}"
     return [InputSpec(text, where, error=line, is_empty=_is_there(text))]
+
+
+def _no_pattern(address: str) -> str | None:
+    """Why an address is no input; None where it may be one."""
+    if "*" not in address.partition("?")[0]:
+        return None
+    return f"{shown(address)}: what a host or bucket holds is not listed, so patterns match nothing there: name the files, a list of them, or a STAC catalogue"
 
 
 def _stacks(

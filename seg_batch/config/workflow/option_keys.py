@@ -89,7 +89,8 @@ def fault_of_option(error: ValueError, *bags: Any) -> PlanError:
 def _type_of(option: Option) -> Any:
     """The type of a key."""
     if option.known:
-        return Annotated[str, BeforeValidator(partial(_check_name, option.known))]
+        named = Annotated[str, BeforeValidator(partial(_check_name, option.known))]
+        return named | None if option.unsaid is None else named
     kinds = reduce(or_, (_bounded(kind, option) for kind in option.kinds if kind is not Path))
     if option.check:
         kinds = Annotated[kinds, AfterValidator(partial(_checked, option.check, option.name))]

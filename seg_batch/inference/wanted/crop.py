@@ -34,7 +34,7 @@ def cut_to(area: Area, view: View, outputs: Outputs) -> Cut:
     product = outputs.product
     if PRODUCTS[format_of(product, view.native.info.kind)].needs_store:
         raise OutputError(
-            f"{product.name} is made of the whole work store, so it can't be cut: name it .tif, or leave out --crop"
+            f"{product.name} is made of the whole work store, so it can't be cut: name it {PRODUCTS['cog'].endings[0]}, or leave out --crop"
         )
     if view.native.info.resampled_from:
         raise InputError(

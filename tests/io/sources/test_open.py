@@ -61,7 +61,7 @@ def test_the_bytes_decide_and_not_the_name(tmp_path, content, says, name):
 
 def test_missing_addresses_and_folders(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.tif")
-    assert "a URL" in refusal("https://example.org/a.tif")
+    assert "a URL" in refusal("ftp://example.org/a.tif")
     assert "virtual path" in refusal("/vsicurl/a.tif")
     assert "folder" in refusal(tmp_path)
     (tmp_path / "IM-0001.dcm").write_bytes(b"x")
