@@ -14,6 +14,7 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import file_of, require_local_input
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
+from seg_batch.core.privacy.addresses import is_remote
 from seg_batch.core.privacy.pseudonym import hushed
 from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.deidentified.codes import source_of
@@ -166,6 +167,8 @@ def led_back(report: Report, table: str | None) -> tuple[Report, Check]:
 def _input(report: Report) -> Check:
     """An input that is gone is not checked; one that exists has to be the file that was used."""
     files = input_files(report)
+    if away := [path for path in files if is_remote(path)]:
+        return "input", True, f"{away[0]} is read from elsewhere: not checked"
     if gone := [path for path in files if not file_of(path).exists()]:
         named = ", ".join(gone[:20])
         return "input", True, f"{named} is gone: not checked"
