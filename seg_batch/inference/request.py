@@ -39,6 +39,7 @@ from seg_batch.inference.planning.identity import (
     segments_of,
 )
 from seg_batch.inference.planning.made_here import made_here
+from seg_batch.inference.planning.no_effect import lines_without_effect
 from seg_batch.inference.planning.unseen_views import tta_warnings
 from seg_batch.inference.planning.zoned import zone_lines
 from seg_batch.inference.sliding_window.grid import as_card_says
@@ -230,7 +231,8 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         words = in_words(engine.why, why)
         asked = _memory_asked(request)
         plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
-        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out)
+        idle = lines_without_effect(options, outputs, made_of.kind, request.mosaic)
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out, *idle)
         warnings += (*of_area, *area_warnings(area, model.card), *zoned)
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
