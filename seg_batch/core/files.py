@@ -207,9 +207,14 @@ def why_not_local(path: str | os.PathLike[str]) -> str | None:
     """Why the address can't be read or written, in one line that names it; None for a path of this machine."""
     kind = kind_of_address(path)
     return kind and (
-        f"{os.fsdecode(path)}: {kind}, and only plain paths of this machine are read and written: name one, "
+        f"{_without_query(os.fsdecode(path))}: {kind}, and only plain paths of this machine are read and written: name one, "
         "and copy the file to it or from it"
     )
+
+
+def _without_query(text: str) -> str:
+    """An address as it may be told: what signs it, and a name and a password before its host, may be secrets."""
+    return re.sub(r"://[^/?#]*@", "://", re.split(r"[?#]", text, maxsplit=1)[0])
 
 
 def require_local_input(path: str | os.PathLike[str]) -> None:

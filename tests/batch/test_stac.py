@@ -124,6 +124,18 @@ def test_what_can_not_be_done_is_set_aside_and_the_rest_goes_on(
     assert list(allowed.requests) == ["s2/a", "s2/b"]
 
 
+def test_two_items_of_one_name_are_not_taken_for_one(
+    catalogue: Catalogue, night: Callable[..., Workflow]
+) -> None:
+    for each in catalogue.items:
+        each["id"] = "a"
+    catalogue.items.append(json.loads(json.dumps(catalogue.items[0])))
+    job = job_of(night({"api": f"{catalogue.url}/api", "collections": "s2"}))
+    assert list(job.requests) == ["s2/a"]
+    assert len(job.refused) == 2
+    assert all("is called s2/a" in why for why in job.refused.values())
+
+
 def refusal(workflow: Workflow) -> str:
     job = job_of(workflow)
     assert not job.requests

@@ -54,3 +54,11 @@ def test_names_with_odd_signs_are_paths(text: str) -> None:
 @given(st.text(st.characters(exclude_characters="\0"), max_size=30))
 def test_any_name_can_be_given_from_the_current_folder(name: str) -> None:
     assert kind_of_address(f"./{name}") is None
+
+
+@pytest.mark.parametrize("address", ["ftp://u:geheim@h/a.tif?sig=geheim", "/vsicurl/https://h/a.tif?sig=geheim", " https://u:geheim@h/a"])  # fmt: skip
+def test_a_refusal_tells_no_secret(address: str) -> None:
+    with pytest.raises(InputError) as caught:
+        require_local_input(address)
+    assert "geheim" not in caught.value.message
+    assert "h/a" in caught.value.message

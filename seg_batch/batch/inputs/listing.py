@@ -134,6 +134,10 @@ class _Listed:
         try:
             if spec.error:
                 raise InputError(spec.error)
+            if spec.key in self.specs and spec.item is not None:
+                raise InputError(
+                    f"{shown(spec.path)}: its item is called {spec.key}, as another with other files is: give each by itself"
+                )
             if spec.key in self.specs:
                 raise InputError(
                     f"{spec.where}: {shown(spec.path)} is named twice, with another output, model or "

@@ -110,7 +110,8 @@ class InputSpec:
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
-        return (self.key, self.id, self.output, self.volume, self.series, self.model, self.bands)
+        places = tuple(map(shown, self.files)) if self.item is not None else ()
+        return (self.key, self.id, self.output, self.volume, self.series, self.model, self.bands, places)  # fmt: skip
 
 
 def files_of_key(key: str) -> list[str]:

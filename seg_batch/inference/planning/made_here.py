@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from seg_batch.core.errors import OutputError
 from seg_batch.core.run_files import BUCKETS
 from seg_batch.io.remote.objects import require_bucket
 
@@ -20,8 +19,6 @@ def made_here(output: str, *, many: bool) -> tuple[str, str]:
     here = (
         Path(os.environ.get(SCRATCH) or BUCKETS).absolute() / place.scheme / place.host / place.key
     )
-    if ".." in here.parts:
-        raise OutputError(f"{place}: its name leads to another place: write it without ..")
     if many or output.endswith("/"):
         return f"{here}/", output
     return str(here), output.rpartition("/")[0]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core.errors import DamagedError, OutputError, PassingError
+from seg_batch.core.errors import DamagedError, InputError, OutputError, PassingError
 from seg_batch.io.remote.buckets import _CREDENTIALS, _PLAIN, require_encrypted, store_of
 from seg_batch.io.remote.places import BUCKETS, Place, place_of
 
@@ -35,7 +35,10 @@ class StoredObject:
 
 def require_bucket(url: str) -> Place:
     """The place of an object to be written; OutputError where it is in no bucket, or nothing lets one write there."""
-    place = place_of(url)
+    try:
+        place = place_of(url)
+    except InputError as error:
+        raise OutputError(error.message) from None
     if place.scheme not in BUCKETS:
         raise OutputError(
             f"{place}: products are written into folders of this machine and into buckets (s3, gs, az): name one of these"

@@ -52,6 +52,10 @@ def _in_bucket(scheme: str, rest: str, url: str) -> Place:
         )
     if not _BUCKET.fullmatch(bucket) or _CONTROL.search(key):
         raise _no_address(url)
+    if {".", ".."} & {*key.split("/")}:  # in an address of http, which it becomes, they lead there
+        raise InputError(
+            f"{shown(url)}: its key has . or .. in it, which may mean another bucket: write where the object is"
+        )
     return Place(scheme, bucket, key)
 
 

@@ -68,7 +68,7 @@ class RemoteFile:
         self.place: Place = place_of(url)
         self.path = shown(url)
         require_scheme(self.place, allow)
-        if signer is None and self.place.scheme in BUCKETS:
+        if self.place.scheme in BUCKETS:  # by the environment alone
             from seg_batch.io.remote.buckets import signed
 
             signer = signed

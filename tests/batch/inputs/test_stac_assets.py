@@ -146,3 +146,26 @@ def test_items_below_a_catalogue_each_once_though_it_goes_in_circles(tmp_path: A
     faults = sorted(each.fault for each in found if each.fault)
     assert "no JSON object" in faults[0]
     assert "gone.json can't be read" in faults[1]
+
+
+@pytest.mark.parametrize(
+    ("href", "target"),
+    [
+        ("b.tif", "s3://maps/a/b.tif"),
+        ("./b%20c.tif", "s3://maps/a/b c.tif"),
+        ("../b.tif", "s3://maps/b.tif"),
+        ("../../../other/b.tif", "s3://maps/other/b.tif"),
+        ("%2e%2e/%2e%2e/b.tif", "s3://maps/b.tif"),
+        ("/b.tif", "s3://maps/b.tif"),
+        ("https://host/b.tif", "https://host/b.tif"),
+    ],
+)
+def test_an_item_in_a_bucket_leads_to_what_lies_beside_it(href: str, target: str) -> None:
+    assert resolved(href, "s3://maps/a/item.json") == target
+
+
+@pytest.mark.parametrize("href", ["FILE:///etc/passwd", "file:/etc/passwd", "//host/b.tif", "C:/b.tif"])  # fmt: skip
+@pytest.mark.parametrize("base", ["s3://maps/a/item.json", "https://host/item.json"])
+def test_a_remote_item_leads_to_no_file_of_this_machine(href: str, base: str) -> None:
+    with pytest.raises(InputError, match="no place on its host"):
+        resolved(href, base)

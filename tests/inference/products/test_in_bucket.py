@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, segbatch, write_raster
+from tests.support.patience import PATIENCE_S
 from tests.support.remote.buckets import SECRET, Buckets, buckets
+from tests.support.remote.stalling import stalling
 
 pytestmark = pytest.mark.full  # a service of buckets takes seconds to import
 URL = "s3://maps/night/a.tif"
@@ -89,7 +94,7 @@ def test_what_is_foreign_is_not_replaced(service: Buckets, scene: Path) -> None:
         ("s3://none/a.tif", "no bucket none"),
         ("https://host/a.tif", "into folders of this machine and into buckets"),
         ("s3://maps/a.zarr", "can't appear in a bucket at once"),
-        ("s3://maps/../a.tif", "without .."),
+        ("s3://maps/../a.tif", "may mean another bucket"),
     ],
 )
 def test_places_that_take_nothing(scene: Path, url: str, line: str) -> None:
@@ -118,6 +123,35 @@ def test_an_upload_that_is_cut_leaves_nothing_and_goes_on(
     again = predicted(scene)
     assert again["seconds"] == 0
     assert service.keys("maps") == ["night/a.tif", "night/a.tif.json"]
+
+
+def test_a_command_that_is_killed_within_a_transfer_in_parts(
+    service: Buckets, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with kill -9 while parts of a map of more than 16 MiB are on their way: nothing is under its name, and the same
+    command ends with the map."""
+    write_raster(scene, address_raster((4200, 4200), 1, "uint8"))
+    words = [sys.executable, "-m", "seg_batch", "predict", str(scene), "-o", URL, "--model", "probe", "--compress", "none"]  # fmt: skip
+    with stalling(service.url, 8 << 20) as way:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", way.url)
+        with (tmp_path / "words.txt").open("wb") as out:
+            command = subprocess.Popen(words, stdout=out, stderr=out)
+        try:
+            assert way.stalled.wait(PATIENCE_S), (tmp_path / "words.txt").read_text()
+        finally:
+            command.kill()
+            command.wait()
+    assert service.client.list_multipart_uploads(Bucket="maps")["Uploads"]
+    assert service.keys("maps") == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", service.url)
+    again = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert service.keys("maps") == ["night/a.tif", "night/a.tif.json"]
+    told = json.loads(body(service, "night/a.tif.json"))
+    assert told["blocks"]["resumed"] == told["blocks"]["total"]
+    map_of_it = body(service, "night/a.tif")
+    assert len(map_of_it) > 16 << 20
+    assert hashlib.sha256(map_of_it).hexdigest() == told["product"]["sha256"]
 
 
 def _dying(*args: Any, **more: Any) -> Any:

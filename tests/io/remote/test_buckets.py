@@ -55,6 +55,12 @@ class TestOfS3:
         assert b"geheimnis" not in written
         assert b"Signature" not in written
 
+    def test_what_signs_addresses_of_hosts_is_not_asked(self) -> None:
+        def sign(url: str) -> str:
+            return url
+
+        assert open_remote("s3://maps/text.tif", (), sign).read(0, 8) == b"no image"
+
     def test_another_object_of_the_name_stops_the_reading(self, service: dict[str, str]) -> None:
         client = boto3.client("s3", endpoint_url=service["AWS_ENDPOINT_URL"])
         client.put_object(Bucket="maps", Key="changing.tif", Body=SCENE)

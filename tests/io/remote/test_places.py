@@ -29,7 +29,7 @@ def test_no_address_of_an_input(text: str) -> None:
     assert shown(text) == text
 
 
-@pytest.mark.parametrize("text", ["https:///a", "https://h:99999999/a", "https://h /a", "https://h\\@evil/a", "https://h/a\n", "s3://b/k?versionId=1", "https://[::1/a"])  # fmt: skip
+@pytest.mark.parametrize("text", ["https:///a", "https://h:99999999/a", "https://h /a", "https://h\\@evil/a", "https://h/a\n", "s3://b/k?versionId=1", "s3://b/../other/k", "az://b/a/./k", "gs://b/a/..", "https://[::1/a"])  # fmt: skip
 def test_what_is_no_address_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(InputError) as caught:
         place_of(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.privacy.addresses import is_remote, shown
 from seg_batch.io.remote.documents import Documents
+from seg_batch.io.remote.places import BUCKETS
 
 MOST_DEEP = 12  # folders of a catalogue
 MOST_ITEMS = 100_000
@@ -85,12 +88,23 @@ def own_place(item: dict[str, Any], href: str) -> str:
     return own if is_remote(own) else href
 
 
+def _joined(base: str, href: str) -> str:
+    """As of addresses of https; also of buckets, which the library does not know to have folders. A key has no escapes."""
+    scheme, _, rest = base.partition("://")
+    if scheme.lower() not in BUCKETS or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", href):
+        return urljoin(base, href)
+    bucket, _, key = rest.partition("/")
+    path = href.lstrip("/") if href.startswith("/") else f"{key.rpartition('/')[0]}/{href}"
+    inside = posixpath.normpath(f"/{unquote(path)}")
+    return f"{scheme}://{bucket}/{inside.lstrip('/')}"
+
+
 def resolved(href: str, base: str) -> str:
     """An address as it is meant in the document at ``base``. InputError for one that leads from a network to this machine."""
     if is_remote(href):
         return href
     if is_remote(base):
-        target = urljoin(base, href)
+        target = _joined(base, href)
         if is_remote(target) and not href.startswith(("//", "file:")):
             return target
         raise InputError(

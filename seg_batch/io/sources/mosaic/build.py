@@ -19,6 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref, georef_to_json, shifted
 from seg_batch.core.hardware import cores
+from seg_batch.core.privacy.addresses import shown
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.mosaic.brought import footprint
@@ -242,5 +243,5 @@ def _require_different(paths: Sequence[str]) -> None:
         before = seen.get(real)
         seen[real] = path
         if before is not None:
-            named = "is named twice" if before == path else f"and {before} are one file"
-            raise InputError(f"{path} {named}: name each piece of the mosaic once")
+            named = "is named twice" if before == path else f"and {shown(before)} are one file"
+            raise InputError(f"{shown(path)} {named}: name each piece of the mosaic once")

@@ -149,8 +149,6 @@ def test_sources_that_are_not_its_own_are_refused(tmp_path, name, relative):
     (folder / "words.txt").write_text("words")
     os.mkfifo(folder / "pipe")
     path = vrt(folder / "m.vrt", source(name, relative=relative))
-    if name == "a.tif&#10;" and relative:
-        pytest.skip("is a.tif, as GDAL reads it")
     assert str(path) in refusal(path) or str(folder) in refusal(path)
 
 
@@ -174,6 +172,7 @@ def test_an_absolute_path_is_judged_by_where_it_leads(tmp_path):
     [
         {"band": ' subClass="VRTDerivedRasterBand"'},
         {"band": ' subClass="VRTRawRasterBand"'},
+        {"band": ' subclass="VRTDerivedRasterBand" PixelFunctionType="mul"'},
         {"inside": "<GDALWarpOptions/>"},
         {"inside": '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">/etc/x</MDI></Metadata>'},
         {"inside": "<Group name='/'/>"},
@@ -205,6 +204,33 @@ def test_so_is_what_a_band_may_hide(tmp_path, inner):
     secret(tmp_path)
     tile(tmp_path / "mine/a.tif", 0)
     assert "VRT" in refusal(vrt(tmp_path / "mine/m.vrt", source("a.tif"), inner))
+
+
+def test_a_name_is_the_one_that_gdal_reads(tmp_path):
+    """GDAL takes an attribute for an element, ends a name at a comment, and tells drivers by the beginning of a name."""
+    hidden = secret(tmp_path)
+    tile(tmp_path / "mine/ab.tif", 0)
+    (tmp_path / "mine/a").symlink_to(hidden)
+    decoy = "DERIVED_SUBDATASET:LOGAMPLITUDE:ab.tif"
+    shutil.copy(tmp_path / "mine/ab.tif", tmp_path / "mine" / decoy)
+    attribute = source("ab.tif").replace(
+        "<SimpleSource", f'<SimpleSource SourceFilename="{hidden}"'
+    )
+    for each in (attribute, source("a<!-- -->b.tif"), source(decoy)):
+        assert "m.vrt" in refusal(vrt(tmp_path / "mine/m.vrt", each))
+
+
+def test_an_image_that_is_also_a_vrt_is_refused(tmp_path):
+    """GDAL looks for the XML of a VRT in any file that a VRT names, also in the comment of a JPEG."""
+    hidden = secret(tmp_path)
+    inner = vrt(tmp_path / "mine/inner", source(str(hidden), relative=0)).read_bytes()
+    with rasterio.open(tmp_path / "mine/a.jpg", "w", driver="JPEG", width=SIDE, height=SIDE, count=1, dtype="uint8") as file:  # fmt: skip
+        file.write(np.full((1, SIDE, SIDE), 50, "u1"))
+    plain = (tmp_path / "mine/a.jpg").read_bytes()
+    assert open_source(vrt(tmp_path / "mine/p.vrt", source("a.jpg")), scene=ALLOWED).info.extent
+    comment = inner.ljust(0x4141 - 2)
+    (tmp_path / "mine/a.jpg").write_bytes(b"\xff\xd8\xff\xfe\x41\x41" + comment + plain[2:])
+    assert "begins with text" in refusal(vrt(tmp_path / "mine/m.vrt", source("a.jpg")))
 
 
 def test_nested_ones_end(tmp_path):

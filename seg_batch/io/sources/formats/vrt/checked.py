@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from seg_batch.io.sources.identity import raster_identity
 from seg_batch.io.sources.protocol import AlphaOption
 
 _DEPTH, _MOST_SOURCES = 4, 20_000
+_BEGINNING_BYTES = 64  # all formats but VRT have a zero byte in them
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]*:")
 _FORMATS = {"geotiff", "png", "jpeg", "jp2", "vrt"}
 
 
@@ -76,8 +79,18 @@ def _check(path: Path, allowed: list[str], found: set[str], around: tuple[str, .
             raise InputError(
                 f"{path}: its source {each.text!r} is of the format {form}, which is not read in a VRT: convert it"
             )
+        if form != "vrt" and _is_text(source):
+            raise InputError(
+                f"{path}: its source {each.text!r} begins with text, which may mean another file to GDAL: convert it to GeoTIFF"
+            )
         if form == "vrt":
             _check(Path(source), allowed, found, around)
+
+
+def _is_text(source: str) -> bool:
+    """Whether a file is text as far as drivers look: GDAL takes an image with the XML of a VRT in its first comment for a VRT."""
+    with open(source, "rb") as file:
+        return b"\0" not in file.read(_BEGINNING_BYTES)
 
 
 def _allowed(path: Path, named: Named, allowed: list[str]) -> str:
@@ -86,6 +99,10 @@ def _allowed(path: Path, named: Named, allowed: list[str]) -> str:
     if not named.is_relative and not text.startswith("/"):
         raise InputError(
             f"{path}: its source {shown} is no file by its path from the VRT; write it so (relativeToVRT), as gdalbuildvrt does"
+        )
+    if named.is_relative and _PREFIX.match(text):
+        raise InputError(
+            f"{path}: its source {shown} begins like the name of a driver, so that GDAL may read another file: rename it"
         )
     where = os.path.join(path.absolute().parent, text) if named.is_relative else text
     if named.is_relative and text.startswith("/"):

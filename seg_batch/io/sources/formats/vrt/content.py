@@ -31,6 +31,13 @@ _SOURCE = (
     "ScaleOffset ScaleRatio LUT ColorTableComponent Exponent SrcMin SrcMax DstMin DstMax Clamp"
 )
 _KNOWN = {*_PLACE.split(), *_BAND.split(), *_SOURCE.split()}
+# GDAL takes an attribute of any name, in any case, for the element of that name.
+_ATTRIBUTES = (
+    "subClass rasterXSize rasterYSize dataAxisToSRSAxisMapping coordinateEpoch Projection Id Info Pixel Line X Y Z GCPZ domain "
+    "format key dataType band blockXSize blockYSize c1 c2 c3 c4 name resampling relativeToVRT shared RasterXSize RasterYSize "
+    "DataType BlockXSize BlockYSize xOff yOff xSize ySize"
+)
+_KNOWN_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 _CLASSES = {"", "VRTSourcedRasterBand"}
 _DOMAINS = {"", "IMAGE_STRUCTURE", "RPC"}
 
@@ -47,14 +54,26 @@ def named_in(path: Path) -> Iterator[Named]:
     """The sources of a VRT; ``InputError`` for what is in it besides."""
     for element in _root(path).iter():
         tag = element.tag
+        if not isinstance(tag, str):  # a comment
+            continue
         if tag not in _KNOWN:
             raise _refused(path, f"has <{tag}>")
+        if unknown := set(element.keys()) - _KNOWN_ATTRIBUTES:
+            raise _refused(path, f"has the attribute {min(unknown)} in <{tag}>")
         if element.get("subClass", "") not in _CLASSES:
             raise _refused(path, f"has a {element.get('subClass')}")
         if tag == "Metadata" and element.get("domain", "") not in _DOMAINS:
             raise _refused(path, f"has metadata of the domain {element.get('domain')}")
         if tag == "SourceFilename":
-            yield Named((element.text or "").strip(), element.get("relativeToVRT", "0") == "1")
+            yield Named(_plain(path, element), element.get("relativeToVRT", "0") == "1")
+
+
+def _plain(path: Path, element: Element) -> str:
+    """The name of a source, where GDAL reads the same one: it takes no comment for nothing, and keeps blanks."""
+    text = element.text or ""
+    if len(element) or text != text.strip():
+        raise _refused(path, "has a name of a source with a comment or blanks around it")
+    return text
 
 
 def _refused(path: Path, what: str) -> InputError:
@@ -76,7 +95,8 @@ def _root(path: Path) -> Element:
             raise _refused(
                 path, "declares a document type, an entity or another encoding than UTF-8"
             )
-        root = ElementTree.fromstring(text.encode())
+        parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
+        root = ElementTree.fromstring(text.encode(), parser)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise InputError(
             f"{path}: the XML of the VRT can't be read ({error}); make it anew with gdalbuildvrt"
