@@ -67,6 +67,11 @@ def test_a_run_writes_a_map_of_each_piece(night: Callable[..., Workflow], tmp_pa
         assert workflow.inputs is not None
         (spec,) = expand_inputs(workflow.inputs)
         assert len(spec.files) == 9
+    lost = sorted((tmp_path / "in").glob("*_labels.tif"))[4]
+    kept = lost.read_bytes()
+    lost.unlink()
+    assert run_unattended(workflow, Callback(), print, write)["status"] == 0
+    assert lost.read_bytes() == kept
 
 
 def test_pieces_of_folders_patterns_and_files(tmp_path: Path) -> None:
