@@ -21,6 +21,7 @@ from seg_batch.core.files import flush, read_json, write_json
 from seg_batch.core.privacy.addresses import told_of
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs, in_bucket
+from seg_batch.inference.products.tiles import are_there
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 
@@ -63,6 +64,7 @@ def previous_run(job: BatchJob) -> PreviousRun | None:
     inputs = fold(events).inputs
     done = {key: r.outcome for key, r in inputs.items() if r.status == COMPLETE and r.outcome}
     done = _with_all_in_bucket(done, [key for key in job.requests if job.requests[key].upload])
+    done = {key: result for key, result in done.items() if _has_its_tiles(result, job, key)}
     gone = [key for key in inputs if key not in job.requests and key not in job.refused]
     return PreviousRun(
         {key: done[key] for key in job.requests if key in done and is_unchanged(done[key])},
@@ -148,6 +150,15 @@ def _with_all_in_bucket(
 def _is_in_bucket(result: InputResult) -> bool:
     rows = result.get("remote", {}).values()
     return bool(rows) and all(map(in_bucket, rows))
+
+
+def _has_its_tiles(result: InputResult, job: BatchJob, key: str) -> bool:
+    """Whether the maps of a mosaic's pieces are there, where they are asked for. Nothing is predicted again for them."""
+    folder = job.requests[key].tiles_out if key in job.requests else None
+    if folder is None:
+        return True
+    report = read_json(Outputs(Path(result["output"])).report)
+    return are_there(folder, report, result["product"]["sha256"])
 
 
 def is_unchanged(result: InputResult) -> bool:

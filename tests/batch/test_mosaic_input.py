@@ -67,6 +67,11 @@ def test_a_run_writes_a_map_of_each_piece(night: Callable[..., Workflow], tmp_pa
         assert workflow.inputs is not None
         (spec,) = expand_inputs(workflow.inputs)
         assert len(spec.files) == 9
+    lost = sorted((tmp_path / "in").glob("*_labels.tif"))[4]
+    kept = lost.read_bytes()
+    lost.unlink()
+    assert run_unattended(workflow, Callback(), print, write)["status"] == 0
+    assert lost.read_bytes() == kept
 
 
 def test_pieces_of_folders_patterns_and_files(tmp_path: Path) -> None:
@@ -89,3 +94,13 @@ def test_pieces_of_folders_patterns_and_files(tmp_path: Path) -> None:
     assert len(many.key) < len(str(tmp_path)) + 60
     assert "no image there" in made(f"{tmp_path}/none*.tif").error
     assert "leaves no piece" in made(f"{tmp_path}/b/skip.tif").error
+
+
+def test_maps_of_pieces_are_asked_for_with_a_mosaic(night: Callable[..., Workflow]) -> None:
+    """Where there is none they would never be written, and the run would say nothing of it."""
+    outputs = {"folder": "out", "tiles": "out/tiles"}
+    step = {"name": "a", "do": "predict", "inputs": "x.tif", "outputs": outputs}
+    for keys in ({"inputs": "x.tif", "outputs": outputs}, {"steps": [step], "outputs": "out"}):
+        with pytest.raises(ValueError, match=r"outputs.tiles.*give inputs.mosaic"):
+            Workflow.model_validate({"name": "night", **keys})
+    assert night(inputs={"mosaic": "x.tif"}, outputs=outputs).outputs.tiles

@@ -168,3 +168,12 @@ class OnFailure(CheckedValue):
 
 
 Models = Annotated[tuple[NameText, ...], Field(min_length=1), BeforeValidator(as_list)]
+
+
+def require_pieces(inputs: InputSettings | None, outputs: OutputSettings) -> None:
+    """ValueError for ``outputs.tiles`` without a mosaic: nothing would be written there."""
+    if outputs.tiles is not None and not (inputs and inputs.mosaic):
+        raise ValueError(
+            "outputs.tiles is for a map of each piece of inputs.mosaic, and there is none: give inputs.mosaic, or leave "
+            "tiles out"
+        )

@@ -22,6 +22,7 @@ from seg_batch.config.workflow.parts import (
     OnFailure,
     OptionKeys,
     OutputSettings,
+    require_pieces,
 )
 from seg_batch.config.workflow.paths import program_of
 from seg_batch.config.workflow.steps import Name, PredictStep, Step
@@ -151,6 +152,8 @@ class Workflow(CheckedValue):
 
     @model_validator(mode="after")
     def _one_or_several_steps(self) -> Self:
+        if not self.steps:
+            require_pieces(self.inputs, self.outputs)
         if not self.steps:
             if self.inputs is None and self.pacs is None:
                 raise ValueError("there is nothing to do: give inputs, or steps")

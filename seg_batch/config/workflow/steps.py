@@ -17,7 +17,13 @@ from seg_batch.config.command_options import (
 )
 from seg_batch.config.workflow.fields import Post, as_list
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
-from seg_batch.config.workflow.parts import InputSettings, Models, OptionKeys, OutputSettings
+from seg_batch.config.workflow.parts import (
+    InputSettings,
+    Models,
+    OptionKeys,
+    OutputSettings,
+    require_pieces,
+)
 from seg_batch.config.workflow.paths import PairText, PathText, ReadingContext
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
@@ -61,6 +67,11 @@ class PredictStep(_NamedStep):
     @property
     def result(self) -> str:
         return self.outputs.folder
+
+    @model_validator(mode="after")
+    def _tiles_of_a_mosaic(self) -> Self:
+        require_pieces(self.inputs, self.outputs)
+        return self
 
 
 @with_keys_of(CutOptions)

@@ -247,6 +247,15 @@ def rows_of(path: Path) -> Iterator[Row]:
             yield row
 
 
+def are_there(folder: str, report: Report | None, of: str) -> bool:
+    """Whether a folder holds a map of each piece, as the report of the whole told, of the map with this digest."""
+    told = (report or {}).get("tiles") or {}
+    if (told.get("folder"), told.get("of")) != (os.path.abspath(folder), of):
+        return False
+    made = {row["file"] for row in rows_of(Path(folder, TILES)) if row["of"] == of}
+    return sum(Path(folder, name).exists() for name in made) >= told["files"]
+
+
 class _Ledger:
     """The list of maps in a folder, which grows row by row."""
 
