@@ -249,7 +249,7 @@ def rows_of(path: Path) -> Iterator[Row]:
 
 def are_there(folder: str, report: Report | None, of: str) -> bool:
     """Whether a folder holds a map of each piece, as the report of the whole told, of the map with this digest."""
-    told = (report or {}).get("tiles") or {}
+    told: dict[str, Any] = dict((report.get("tiles") if report else None) or {})
     if (told.get("folder"), told.get("of")) != (os.path.abspath(folder), of):
         return False
     made = {row["file"] for row in rows_of(Path(folder, TILES)) if row["of"] == of}
