@@ -209,7 +209,7 @@ def _run(
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
-    idle = _idle(prepared, store, job, done)
+    idle = _idle(prepared, store, job, done) if prepared.info.kind == "raster" else {}
     run.receipts += idle.values()
     done |= idle
     if idle and (line := idle_line(idle.values(), plan.blocks)):
@@ -256,8 +256,6 @@ def _idle(
     prepared: Prepared[Plan], store: WorkStore, job: BlockJob, done: Container[str]
 ) -> dict[str, Receipt]:
     """The receipts of blocks that need no model, which are done here."""
-    if prepared.info.kind != "raster":
-        return {}
     blocks = [block for block in prepared.plan.output_blocks if block.name not in done]
     with open_view(job.image, prepared.model.card) as view:
         idle = idle_blocks(view.native, prepared.area, blocks)

@@ -218,6 +218,7 @@ KINDS: dict[str, tuple[Callable[[Path, Form], Any], Callable[[Path, Form], Any]]
     ".jsonl": (lines, lines),
     ".xml": (xml, xml),
     ".prom": (prom, prom),
+    ".vrt": (text, text),
     ".txt": (text, text),
     ".yaml": (text, text),
     ".csv": (presence, table),

@@ -63,7 +63,6 @@ CAME_LATER: dict[str, Any] = {
     "tiles": None,
     "bucket": None,
     "order": "first",
-    "align": None,
     "mask_from": [],
     "allow": [],
     "sign": None,
@@ -79,6 +78,8 @@ CAME_LATER: dict[str, Any] = {
     "fractional": False,
     "compress": "auto",
 }
+# The same of keys that cutting always had, and ``options`` got later.
+OPTIONS_CAME_LATER: dict[str, Any] = {"align": None}
 # What earlier versions had where options now say auto, as models still have unless their cards say otherwise.
 BEFORE_AUTO = {"taper": "hann", "tta": "none"}
 # Words, never a line for a shell.
@@ -198,11 +199,13 @@ def _said(key: str, value: Any) -> Any:
     return BEFORE_AUTO[key] if value == "auto" else f"{value}, as asked for"
 
 
-def _without_later(plain: Any) -> Any:
+def _without_later(plain: Any, part: str = "") -> Any:
+    """Without the keys that came later, at their defaults. ``part``: the key that leads to ``plain``."""
     if isinstance(plain, dict):
+        later = CAME_LATER | (OPTIONS_CAME_LATER if part == "options" else {})
         return {
-            key: _without_later(value)
+            key: _without_later(value, key)
             for key, value in plain.items()
-            if key not in CAME_LATER or value != CAME_LATER[key]
+            if key not in later or value != later[key]
         }
     return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

@@ -24,14 +24,13 @@ _MOST_BOXES = 512  # evenly spread over those with a border
 _NONE = -1
 
 
-@spell("file borders")
 def file_borders(prepared: Prepared[Plan]) -> BorderFacts | None:
     """Of a finished map; None where the input is no mosaic of several pieces, or the map has another grid. Memory is that of a
     box."""
     info, grid = prepared.info, prepared.plan.model_grid
     if len(info.pieces) < 2 or (grid and grid["output"] == "model"):
         return None
-    with closing(open_source(prepared.outputs.product)) as source:
+    with spell("file borders"), closing(open_source(prepared.outputs.product)) as source:
         placed = on_product(index_for(prepared), source.info)
         return _counted(source, placed, prepared.plan.nodata)
 

@@ -114,7 +114,9 @@ def test_what_is_written_is_what_is_declared(tmp_path: Path) -> None:
     assert [drift(event, JournalEvent) for event in events if event["input"]] == [[]] * 7
     of_inputs = [(e.get("facts"), InputFacts) for e in events if "facts" in e]
     of_inputs += [(e.get("outcome"), InputResult) for e in events if "outcome" in e]
-    optional = [f".{key} is declared and not there" for key in ("workers", "why", "also")]
+    optional = [
+        f".{key} is declared and not there" for key in ("workers", "why", "also", "stac", "remote")
+    ]
     for told, declared in of_inputs:
         assert told is not None
         assert set(drift(told, declared, whole=True)) <= set(optional)

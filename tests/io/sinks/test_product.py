@@ -243,10 +243,10 @@ def test_a_store_that_may_not_grow(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk(tmp_path: Path, name: str) -> None:
-    """A file system of 64 KiB, in a name space of its own."""
+    """A file system of 40 KiB, in a name space of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = f"mount -t tmpfs -o size=64k none {disk}"
+    mount = f"mount -t tmpfs -o size=40k none {disk}"
     full_store(tmp_path / "s", store_spec((70, 64, 64), (8, 16, 16), OBLIQUE) if "nii" in name else RASTER)  # fmt: skip
     done = write_in_another_process(tmp_path / "s", disk, name, before=mount)
     assert (done.returncode, done.stderr) == (2, "")

@@ -13,7 +13,7 @@ from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources.protocol import Source
-from seg_batch.io.sources.views import open_view as door
+from seg_batch.io.sources.views import image_spec
 from seg_batch.io.sources.views.image_spec import ImageSpec
 from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from tests.support.files import address_raster, write_raster, write_volume
@@ -142,7 +142,7 @@ def test_traps_are_told_of_the_header_and_of_the_corners(tmp_path: Path) -> None
 def test_every_file_is_closed(
     tmp_path: Path, volume: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    opened, closed, real = [], [], door.open_source
+    opened, closed, real = [], [], image_spec.open_source
 
     def counted(path: str, **asked: Any) -> Source:
         source = real(path, **asked)
@@ -151,7 +151,7 @@ def test_every_file_is_closed(
         monkeypatch.setattr(source, "close", lambda: (closed.append(path), close()))
         return source
 
-    monkeypatch.setattr(door, "open_source", counted)
+    monkeypatch.setattr(image_spec, "open_source", counted)
     size = (6, 5, 3) if broken == "grid" else (6, 5, 4)
     other = write_volume(tmp_path / "b.nii", np.ones(size, "int16"), PLI)
     if broken == "second":
