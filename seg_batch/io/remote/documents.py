@@ -20,7 +20,14 @@ from seg_batch.io.remote.places import (
     shown,
 )
 from seg_batch.io.remote.reader import open_remote
-from seg_batch.io.remote.transport import Answer, CertificateError, TransportError, _pool, _words
+from seg_batch.io.remote.transport import (
+    Answer,
+    CertificateError,
+    TransportError,
+    UnknownHostError,
+    fault_of,
+    pool,
+)
 
 MOST_BYTES = 64 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -104,6 +111,8 @@ def _answer(url: str, method: str, body: bytes | None) -> bytes:
             raise InputError(
                 f"{shown(url)}: {host} is not read ({error}): check its name, or its certificate"
             ) from None
+        except UnknownHostError as error:
+            raise _unreachable(url, host, str(error)) from None
         except TransportError as error:
             why = str(error)
         else:
@@ -115,9 +124,13 @@ def _answer(url: str, method: str, body: bytes | None) -> bytes:
                 raise InputError(f"{shown(url)}: {host} answers {answer.status}: {_remedy(answer)}")
             why = f"it answers {answer.status}"
         if not patience.wait():
-            raise UnreachableError(
-                f"{shown(url)}: {host} can't be read ({why}): check the address and the network, then run the same command again"
-            )
+            raise _unreachable(url, host, why)
+
+
+def _unreachable(url: str, host: str, why: str) -> UnreachableError:
+    return UnreachableError(
+        f"{shown(url)}: {host} can't be read ({why}): check the address and the network, then run the same command again"
+    )
 
 
 def _remedy(answer: Answer) -> str:
@@ -149,7 +162,7 @@ def _once(url: str, method: str, body: bytes | None) -> Answer:
     limit_s = one_try_s(MOST_BYTES)
     end, sent = time.monotonic() + limit_s, {"Content-Type": "application/json"} if body else {}
     try:
-        response = _pool().request(
+        response = pool().request(
             method,
             url,
             body=body,
@@ -179,4 +192,4 @@ def _once(url: str, method: str, body: bytes | None) -> Answer:
     except LocationParseError:
         raise TransportError("its address is none") from None
     except (HTTPError, OSError) as error:
-        raise TransportError(_words(error)) from None
+        raise fault_of(error) from None

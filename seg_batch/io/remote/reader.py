@@ -19,7 +19,14 @@ from seg_batch.core.errors import ChangedError, InputError, UnreachableError
 from seg_batch.io.remote.patience import Patience, one_try_s
 from seg_batch.io.remote.places import BUCKETS, Place, place_of, require_scheme, shown
 from seg_batch.io.remote.ranges import Range, merged, parted
-from seg_batch.io.remote.transport import PARALLEL, Answer, CertificateError, TransportError, get
+from seg_batch.io.remote.transport import (
+    PARALLEL,
+    Answer,
+    CertificateError,
+    TransportError,
+    UnknownHostError,
+    get,
+)
 
 HEAD_BYTES = 64 << 10  # read when a file is opened
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -140,6 +147,8 @@ class RemoteFile:
                 raise InputError(
                     f"{self.path}: {self.place.host} is not read ({error}): check its name, or its certificate"
                 ) from None
+            except UnknownHostError as error:
+                raise self._unreachable(str(error)) from None
             except TransportError as error:
                 why, wait_s = str(error), 0.0
             else:
@@ -155,10 +164,13 @@ class RemoteFile:
                 else:
                     why, wait_s = f"it answers {answer.status}", _retry_after(answer)
             if not patience.wait(wait_s):
-                raise UnreachableError(
-                    f"{self.path}: {self.place.host} can't be read ({why}): check the address and the network, then run "
-                    "the same command again"
-                )
+                raise self._unreachable(why)
+
+    def _unreachable(self, why: str) -> UnreachableError:
+        return UnreachableError(
+            f"{self.path}: {self.place.host} can't be read ({why}): check the address and the network, then run "
+            "the same command again"
+        )
 
     def _asked(self, start: int, stop: int) -> tuple[Answer, str]:
         """The answer after redirects on the same host, and the signed address that was asked."""

@@ -6,6 +6,7 @@ Redirects are not followed here, nothing is tried again, and no more is taken th
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -20,6 +21,10 @@ _PIECE_BYTES = 256 << 10
 
 class TransportError(Exception):
     """No whole answer came. The words name no address: those of libraries hold its secrets."""
+
+
+class UnknownHostError(TransportError):
+    """No host has this name, so another try is of no use."""
 
 
 class CertificateError(TransportError):
@@ -45,7 +50,7 @@ def get(url: str, headers: dict[str, str], most_bytes: int, limit_s: float) -> A
     end = time.monotonic() + limit_s
     timeout = urllib3.Timeout(connect=min(_CONNECT_S, limit_s), read=min(_SILENT_S, limit_s))
     try:
-        response = _pool().request(
+        response = pool().request(
             "GET",
             url,
             headers={"Accept-Encoding": "identity", "User-Agent": "segbatch", **headers},
@@ -71,7 +76,7 @@ def get(url: str, headers: dict[str, str], most_bytes: int, limit_s: float) -> A
     except LocationParseError:
         raise TransportError("its address is none") from None
     except (HTTPError, OSError) as error:
-        raise TransportError(_words(error)) from None
+        raise fault_of(error) from None
 
 
 def _content(response: Any, most_bytes: int, end: float) -> Answer:
@@ -88,8 +93,11 @@ def _content(response: Any, most_bytes: int, end: float) -> Answer:
     return Answer(response.status, response.headers, body[:most_bytes], size > most_bytes)
 
 
-def _words(error: BaseException) -> str:
+def fault_of(error: BaseException) -> TransportError:
     """What went wrong, of fixed words."""
+    cause = error.__cause__
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+        return UnknownHostError("its name is not known")
     kinds = {
         "NameResolutionError": "its name is not known",
         "ConnectTimeoutError": "it does not answer",
@@ -99,19 +107,18 @@ def _words(error: BaseException) -> str:
         "ProtocolError": "it breaks the connection off",
         "NewConnectionError": "it takes no connection",
     }
-    return next(
-        (kinds[c.__name__] for c in type(error).__mro__ if c.__name__ in kinds), "the network fails"
-    )
+    words = (kinds[c.__name__] for c in type(error).__mro__ if c.__name__ in kinds)
+    return TransportError(next(words, "the network fails"))
 
 
 _lock = threading.Lock()
 _pools: dict[int, Any] = {}  # by process: connections are not for children
 
 
-def _pool() -> Any:
+def pool() -> Any:
     import urllib3
 
     with _lock:
-        if (pool := _pools.get(os.getpid())) is None:
-            pool = _pools[os.getpid()] = urllib3.PoolManager(num_pools=64, maxsize=PARALLEL)
-        return pool
+        if (known := _pools.get(os.getpid())) is None:
+            known = _pools[os.getpid()] = urllib3.PoolManager(num_pools=64, maxsize=PARALLEL)
+        return known

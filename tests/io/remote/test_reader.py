@@ -1,6 +1,7 @@
 """Ranges of a remote file, against the bytes that a real server on this machine has."""
 
 import random
+import socket
 import time
 from collections.abc import Iterator
 
@@ -183,3 +184,17 @@ def test_what_expired_is_signed_again() -> None:
         server.behaviour.signature = "none"
         with pytest.raises((InputError, StopIteration)):
             file.read(100_000, 100_001)
+
+
+def test_a_host_that_no_name_server_knows_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setenv(SECONDS, "60")
+    begun = time.monotonic()
+    with pytest.raises(UnreachableError, match="its name is not known"):
+        open_remote("https://no.such.host/a.tif", ())
+    assert time.monotonic() - begun < 5  # of 60 seconds of patience
