@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from seg_batch.core.outlines.polygoniser import Polygoniser, Polygons, Simplify
 
+pytestmark = pytest.mark.full  # the kernels take half a minute to compile
+
 PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 FIELDS = arrays(
     np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 3)

@@ -31,6 +31,8 @@ from seg_batch.io.sinks.polygons.write import write_polygons
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
+pytestmark = pytest.mark.full  # the kernels take half a minute to compile
+
 UTM = CRS.from_epsg(32633).to_wkt()
 DEGREES = CRS.from_epsg(4326).to_wkt()
 NODATA, HEIGHT, WIDTH = 255, 83, 61
