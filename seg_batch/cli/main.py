@@ -83,6 +83,15 @@ Input = Annotated[
 SeriesChoice = Annotated[
     str | None, typer.Option("--series", metavar="N|UID", help="Which DICOM series of a folder.")
 ]
+Allowed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow", metavar="HOST", help="A host or bucket that may be read beside its own."
+    ),
+]
+VrtAllowed = Annotated[
+    bool, typer.Option("--allow-vrt", help="Read a VRT, once its sources were checked.")
+]
 VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
 
 
@@ -104,10 +113,16 @@ def _root(
 
 
 def inspect(
-    path: Input, volume: VolumeIndex = None, series: SeriesChoice = None, as_json: Json = False
+    path: Input,
+    volume: VolumeIndex = None,
+    series: SeriesChoice = None,
+    allow: Allowed = None,
+    allow_vrt: VrtAllowed = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a file is: geometry, channels, nodata, warnings. Of a folder of DICOM which series lie in it."""
     from seg_batch.cli.display.source_lines import source_facts, source_lines
+    from seg_batch.config.image_options.scene import SceneOptions
     from seg_batch.core.registry.formats import FORMATS
     from seg_batch.io.sources.detect import detect
 
@@ -117,7 +132,8 @@ def inspect(
         if (place := place_facts(path)) is not None:
             show(place, place_lines, as_json)
             return
-    show(source_facts(path, volume, series), source_lines, as_json)
+    scene = SceneOptions(allow=tuple(allow or ()), allow_vrt=allow_vrt)
+    show(source_facts(path, volume, series, scene), source_lines, as_json)
 
 
 def verify(

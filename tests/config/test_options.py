@@ -72,6 +72,8 @@ HOMONYMS = {
     ("cli/export.py", "output"): "the folder of the export",
     ("cli/main.py", "volume"): "of ``inspect``, which has no other of these",
     ("cli/main.py", "series"): "of ``inspect``, as volume is",
+    ("cli/main.py", "allow"): "the same",
+    ("cli/main.py", "allow_vrt"): "the same",
     ("cli/models.py", "output"): "the bundle folder",
     ("cli/models.py", "name"): "the bundle that is shown",
     ("cli/run.py", "settings"): "over the workflow, not over the recipe",

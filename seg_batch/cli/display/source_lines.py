@@ -15,6 +15,7 @@ from seg_batch.cli.display.values import (
     value_rows,
 )
 from seg_batch.config.image_options.grid import GridOptions
+from seg_batch.config.image_options.scene import AS_FILES, SceneOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import crs_name, georef_to_json
 from seg_batch.inference.bundles import Model, installed_bundles
@@ -27,9 +28,11 @@ from seg_batch.io.sources.sample import Sample
 from seg_batch.io.sources.views.open_view import View
 
 
-def source_facts(path: str, volume: int | None, series: str | None = None) -> dict[str, Any]:
+def source_facts(
+    path: str, volume: int | None, series: str | None = None, scene: SceneOptions = AS_FILES
+) -> dict[str, Any]:
     """Geometry, channels, values and warnings of a file, and which installed models it fits."""
-    with closing(open_source(path, volume=volume, series=series)) as source:
+    with closing(open_source(path, volume=volume, series=series, scene=scene)) as source:
         info = source.info
         warnings = [*info.warnings, *corner_warnings(source)]
         try:

@@ -27,6 +27,7 @@ from seg_batch.executors.cluster.deploy import (
     opens_to_others,
     start_cluster,
 )
+from seg_batch.executors.cluster.main_script import require_guard
 from seg_batch.executors.cluster.preflight import (
     check_workers,
     latecomer_requirements,
@@ -84,6 +85,7 @@ def local_pool(workers: int) -> DaskPool:
 
     Dask's own memory limits are off: the plan's memory is below them, and a paused worker only delays.
     """
+    require_guard()
     from distributed import LocalCluster
 
     arguments: dict[str, Any] = {**ON_THIS_MACHINE, "host": "127.0.0.1", "config": SETTINGS}
