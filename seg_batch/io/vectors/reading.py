@@ -157,6 +157,10 @@ def _usable(
     empty = shapely.is_empty(geometries)
     if empty.all():
         raise InputError(f"{path}: all of its geometries are empty: give a file that has some")
+    if not np.isfinite(shapely.get_coordinates(geometries)).all():
+        raise InputError(
+            f"{path}: some of its coordinates are no finite numbers, so they have no place: take them out"
+        )
     other = sorted({g.geom_type for g in geometries[~empty]} - set(kinds))
     if other:
         raise InputError(
@@ -175,6 +179,9 @@ def _usable(
 def moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np.ndarray:
     """Geometries in another CRS; edges get points in between first. ``path``: what an InputError names."""
     import shapely
+    from rasterio._err import (
+        CPLE_BaseError,
+    )  # what PROJ refuses comes as one, and is no RasterioError
     from rasterio.crs import CRS
     from rasterio.errors import CRSError, RasterioError
     from rasterio.warp import transform
@@ -191,9 +198,10 @@ def moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np
         moved = shapely.transform(
             pieces, lambda xy: np.array(transform(here, there, xy[:, 0], xy[:, 1])[:2]).T
         )
-    except (CRSError, RasterioError, ValueError) as error:
+    except (CRSError, RasterioError, CPLE_BaseError, ValueError) as error:
         raise InputError(
-            f"{path}: can't be brought to the CRS of the raster ({' '.join(str(error).split())[:120]}): write it in that CRS"
+            f"{path}: can't be brought to the CRS of the raster ({' '.join(str(error).split())[:120]}): check that its "
+            "coordinates are in the CRS that it names (GeoJSON without one: degrees), or write it in that of the raster"
         ) from error
     finite = np.isfinite(shapely.get_coordinates(moved)).all()
     if not finite:

@@ -58,3 +58,15 @@ def test_a_ring_that_crosses_itself_is_made_valid_and_told(tmp_path: Path) -> No
     features = read_features(path, None)
     assert np.isclose(shapely.area(features.geometries[0]), 2)
     assert "made valid" in features.warnings[0]
+
+
+def test_places_that_are_none_are_refused(tmp_path: Path) -> None:
+    from rasterio.crs import CRS
+
+    utm = CRS.from_epsg(32633).to_wkt()
+    metres = shapely.box(500_000, 5_199_000, 501_000, 5_200_000)
+    with pytest.raises(InputError, match="degrees"):
+        read_features(written(tmp_path / "metres.geojson", shape=metres), utm)
+    endless = shapely.Polygon([(13, 52), (14, np.inf), (14, 52)])
+    with pytest.raises(InputError, match="finite"):
+        read_features(written(tmp_path / "endless.gpkg", shape=endless), utm)
