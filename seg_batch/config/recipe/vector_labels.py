@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from seg_batch.config.validation import CheckedValue
 
-type LabelId = Annotated[int, Field(ge=0, lt=1 << 16)]
+LabelId = Annotated[int, Field(ge=0, lt=1 << 16)]
 
 
 class VectorLabels(CheckedValue):
