@@ -11,6 +11,7 @@ import pytest
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.evaluation.baselines.rules import Discriminant, Threshold
+from seg_batch.evaluation.baselines.sample import _boxes
 from seg_batch.evaluation.baselines.scores import Baselines
 from seg_batch.evaluation.evaluate import evaluate_bundle
 from tests.support.training.pairs import bright_recipe, bright_scene, scene_recipe
@@ -108,3 +109,10 @@ def test_what_holds_one_class_has_no_more_rules() -> None:
     classes = of_card(scene_recipe().card.card())
     rules = Baselines.of(classes, (np.zeros((5, 1)), np.ones(5, np.int64)), ()).rules
     assert [rule.name for rule in rules] == ["commonest class"]
+
+
+def test_a_sample_is_of_the_whole_image() -> None:
+    """What is full before the last box does not end at the top."""
+    rows = [box.start[0] for box in _boxes((12_800, 12_800), np.random.default_rng(0), 256)[:40]]
+    assert min(rows) < 3_000
+    assert max(rows) > 9_000

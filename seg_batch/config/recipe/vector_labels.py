@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from seg_batch.config.validation import CheckedValue
+
+LabelId = Annotated[int, Field(ge=0, lt=1 << 16)]
 
 
 class VectorLabels(CheckedValue):
@@ -20,9 +22,9 @@ class VectorLabels(CheckedValue):
     diameter of points, in metres; None: the pixels that they touch."""
 
     field: str | None = None
-    classes: dict[str, int] = Field(default_factory=dict)
+    classes: dict[str, LabelId] = Field(default_factory=dict)
     all_touched: bool = False
-    outside: Literal["ignore"] | int = "ignore"
+    outside: Literal["ignore"] | LabelId = "ignore"
     line_width_m: float | None = Field(default=None, gt=0)
 
 

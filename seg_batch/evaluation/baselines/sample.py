@@ -69,7 +69,9 @@ def _of_pairs(held_out: EvalSet, learnt: list[EvalCase]) -> Iterator[Sample]:
 
 def _boxes(extent: Shape, rng: np.random.Generator, most: int) -> list[Box]:
     blocks = Blocks(extent, (_SIDE[len(extent)],) * len(extent))
-    some = np.sort(rng.permutation(len(blocks))[:most])
+    some = rng.permutation(len(blocks))[
+        :most
+    ]  # in no order: the sample may be full before the last
     places = zip(*np.unravel_index(some, blocks.counts), strict=True)
     return [blocks.block(tuple(map(int, place))).box for place in places]
 

@@ -31,13 +31,14 @@ FIELDS = ("class_id", "class", "label")  # of which the first is taken where non
 KINDS = ("Polygon", "MultiPolygon", "LineString", "MultiLineString", "Point", "MultiPoint")
 _THIN = 1e-3  # pixels: half the width of a line that has none
 _TRAINING = "training"
+_IDS = 1 << 16  # that a label may be
 
 
 @dataclass(frozen=True)
 class LabelRules:
     """``VectorLabels`` with the classes that they are of: ``values``: class ids by texts of the field; ``names``: by names of
     classes; ``ids``: all that may be, None: any. ``outside``: None where no label is. ``held``: parts of the split and their boxes,
-    in pixels of the image; ``left_out``: features that count in another image alone."""
+    in pixels of the image; ``left_out``: features that count in another image alone, and are ignored here, whatever ``outside`` is."""
 
     field: str | None
     values: tuple[tuple[str, int], ...]
@@ -75,7 +76,7 @@ class LabelRules:
         found = values.get(text, names.get(text))
         if found is None and text.isdecimal() and len(text) < 6:
             found = int(text)
-        if found is None or (self.ids is not None and found not in self.ids):
+        if found is None or found not in (range(_IDS) if self.ids is None else self.ids):
             known = ", ".join(f"{k} {name}" for name, k in self.names) or "not named"
             raise InputError(
                 f"{where}: {text[:60]!r} is no class (classes are {known}): map it to one with vector_labels.classes, "
@@ -154,14 +155,13 @@ class VectorLabelSource:
         (top, left), (bottom, right) = box.start, box.stop
         for k in np.sort(self._tree.query(shapely.box(left, top, right, bottom))).tolist():
             place = around(self._bounds[k]).intersection(box)
-            if not place.size or self._owner[k] < 0:
+            if not place.size:
                 continue
             at = place.slices(box.start)
             covered = self._covered(k, place)
             values[at][covered] = self._drawn.classes[k]
-            valid[at][covered] = (
-                True if part_of is None else (part_of[at] == self._owner[k])[covered]
-            )
+            counts = self._owner[k] >= 0 if part_of is None else part_of[at] == self._owner[k]
+            valid[at][covered] = np.broadcast_to(counts, place.shape)[covered]
         return Pixels(values[..., None], None if valid.all() else valid[..., None])
 
     def close(self) -> None:

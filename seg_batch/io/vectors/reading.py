@@ -53,6 +53,7 @@ def read_features(
     if not len(geometries):
         raise InputError(f"{path}: it holds no geometry: give a file that does")
     geometries, warnings = _usable(path, geometries, kinds)
+    warnings += _other_layers(path)
     if crs_wkt is not None:
         if crs is None:
             raise InputError(
@@ -74,7 +75,8 @@ def field_names(path: str | Path) -> list[str]:
             return [name for name in schema.names if name not in facts.get("columns", ())]
         import pyogrio
 
-        return [str(name) for name in pyogrio.read_info(str(Path(path).absolute()))["fields"]]
+        info = pyogrio.read_info(str(Path(path).absolute()), layer=0)
+        return [str(name) for name in info["fields"]]
     except InputError:
         raise
     except Exception as error:  # of libraries that read hostile bytes
@@ -124,8 +126,24 @@ def _driver(path: Path) -> str:
 def _ogr(path: str | Path) -> tuple[Any, str | None, str]:
     import pyogrio
 
-    facts, table = pyogrio.raw.read_arrow(str(Path(path).absolute()))
+    facts, table = pyogrio.raw.read_arrow(str(Path(path).absolute()), layer=0)
     return table, facts.get("crs"), facts.get("geometry_name") or "wkb_geometry"
+
+
+def _other_layers(path: str | Path) -> list[str]:
+    """A line where a file has further layers with geometries, which are not read."""
+    import pyogrio
+
+    if _driver(Path(path)) != "GPKG":
+        return []
+    layers = pyogrio.list_layers(str(Path(path).absolute())).tolist()
+    others = [name for name, kind in layers[1:] if kind is not None]
+    if not others:
+        return []
+    return [
+        f"{path}: its first layer, {layers[0][0]}, is read; {len(others)} more are not ({', '.join(others[:3])}): write the one "
+        "that is meant to a file of its own where that is another"
+    ]
 
 
 def _parquet(path: str | Path) -> tuple[Any, str | None, str]:
@@ -157,6 +175,10 @@ def _usable(
     empty = shapely.is_empty(geometries)
     if empty.all():
         raise InputError(f"{path}: all of its geometries are empty: give a file that has some")
+    if not np.isfinite(shapely.get_coordinates(geometries)).all():
+        raise InputError(
+            f"{path}: some of its coordinates are no finite numbers, so they have no place: take them out"
+        )
     other = sorted({g.geom_type for g in geometries[~empty]} - set(kinds))
     if other:
         raise InputError(
@@ -175,6 +197,9 @@ def _usable(
 def moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np.ndarray:
     """Geometries in another CRS; edges get points in between first. ``path``: what an InputError names."""
     import shapely
+    from rasterio._err import (
+        CPLE_BaseError,
+    )  # what PROJ refuses comes as one, and is no RasterioError
     from rasterio.crs import CRS
     from rasterio.errors import CRSError, RasterioError
     from rasterio.warp import transform
@@ -191,9 +216,10 @@ def moved(path: str | Path, geometries: np.ndarray, crs: str, wanted: str) -> np
         moved = shapely.transform(
             pieces, lambda xy: np.array(transform(here, there, xy[:, 0], xy[:, 1])[:2]).T
         )
-    except (CRSError, RasterioError, ValueError) as error:
+    except (CRSError, RasterioError, CPLE_BaseError, ValueError) as error:
         raise InputError(
-            f"{path}: can't be brought to the CRS of the raster ({' '.join(str(error).split())[:120]}): write it in that CRS"
+            f"{path}: can't be brought to the CRS of the raster ({' '.join(str(error).split())[:120]}): check that its "
+            "coordinates are in the CRS that it names (GeoJSON without one: degrees), or write it in that of the raster"
         ) from error
     finite = np.isfinite(shapely.get_coordinates(moved)).all()
     if not finite:

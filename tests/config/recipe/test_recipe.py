@@ -130,3 +130,10 @@ def test_a_background_that_losses_would_not_skip_is_refused() -> None:
     assert parse_recipe(json.dumps(plain_recipe(card={"background": 1})), "r").background == 0
     with pytest.raises(InputError, match="first of the classes"):
         parse_recipe(json.dumps(plain_recipe(card={"background": 7})), "r")
+
+
+def test_vector_labels_that_are_as_usual_leave_a_recipe_as_it_was() -> None:
+    plain = json.loads(recipe().model_dump_json())
+    assert "vector_labels" not in plain
+    assert "vector_labels" not in json.loads(recipe(vector_labels={}).model_dump_json())
+    assert "vector_labels" in json.loads(recipe(vector_labels={"outside": 0}).model_dump_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,6 @@ def test_values_are_ids_or_names_or_mapped_and_others_are_refused(tmp_path: Path
 
 
 def test_a_feature_counts_in_one_part_of_a_split(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     path = write(tmp_path / "a.gpkg", [FIRST, SECOND], class_id=[3, 4])
     rules = LabelRules.of(VectorLabels(), CLASSES)
     box = Box((0, 0), (40, 30))
@@ -154,3 +153,20 @@ def test_a_feature_counts_in_one_part_of_a_split(tmp_path: Path) -> None:
     assert np.array_equal(kept == 4, (whole == 4) & ~inside)
     gone = VectorLabelSource(path, info(), replace(rules, left_out=(1,)))
     assert set(np.unique(ids(gone))) == {-1, 3}
+
+
+def test_a_feature_of_another_image_is_ignored_and_never_what_lies_outside(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gpkg", [FIRST, SECOND], class_id=[3, 4])
+    whole = ids(drawn(path))
+    rules = LabelRules.of(VectorLabels(outside=0), CLASSES)
+    rest = ids(VectorLabelSource(path, info(), replace(rules, left_out=(1,))))
+    assert np.array_equal(rest, np.select([whole == 4, whole == 3], [-1, 3], 0))
+
+
+def test_ids_that_no_label_holds_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gpkg", [FIRST], label=["70000"])
+    with pytest.raises(InputError, match="is no class"):
+        VectorLabelSource(path, info(), LabelRules.of())
+    for said in ({"classes": {"a": 70_000}}, {"classes": {"a": -1}}, {"outside": -1}):
+        with pytest.raises(ValueError, match=r"65536|or equal to 0"):
+            VectorLabels(**said)

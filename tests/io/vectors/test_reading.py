@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from seg_batch.core.errors import InputError
-from seg_batch.io.vectors.reading import read_features
+from seg_batch.io.vectors.reading import field_names, read_features
 
 BOX = shapely.box(13.0, 52.0, 13.2, 52.1)
 
@@ -58,3 +58,35 @@ def test_a_ring_that_crosses_itself_is_made_valid_and_told(tmp_path: Path) -> No
     features = read_features(path, None)
     assert np.isclose(shapely.area(features.geometries[0]), 2)
     assert "made valid" in features.warnings[0]
+
+
+def test_places_that_are_none_are_refused(tmp_path: Path) -> None:
+    from rasterio.crs import CRS
+
+    utm = CRS.from_epsg(32633).to_wkt()
+    metres = shapely.box(500_000, 5_199_000, 501_000, 5_200_000)
+    with pytest.raises(InputError, match="degrees"):
+        read_features(written(tmp_path / "metres.geojson", shape=metres), utm)
+    endless = shapely.Polygon([(13, 52), (14, np.inf), (14, 52)])
+    with pytest.raises(InputError, match="finite"):
+        read_features(written(tmp_path / "endless.gpkg", shape=endless), utm)
+
+
+@pytest.mark.filterwarnings("error")
+def test_which_of_several_layers_is_read_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    path = tmp_path / "a.gpkg"
+    for layer in ("north", "south"):
+        pyogrio.raw.write_arrow(
+            pa.table({"name": [layer], "geometry": [shapely.to_wkb(BOX)]}),
+            path,
+            layer=layer,
+            geometry_name="geometry",
+            geometry_type="Polygon",
+            crs="EPSG:4326",
+        )
+    features = read_features(path, None, fields=("name",))
+    assert list(features.values["name"]) == ["north"]
+    assert field_names(path) == ["name"]
+    assert "north, is read; 1 more are not (south)" in features.warnings[0]
