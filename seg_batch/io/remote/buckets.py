@@ -18,9 +18,9 @@ from seg_batch.io.remote.places import Place, is_loopback, place_of
 
 _VALID = timedelta(minutes=15)
 # Any of these is a way to credentials. Without one, libraries would ask the machine's own network for some.
-_OF_S3 = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-          "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
-_OF_GS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH",
+_OF_S3 = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINERCREDENTIALS_RELATIVE_URI",
+          "AWS_CONTAINERCREDENTIALS_FULL_URI")  # fmt: skip
+_OF_GS = ("GOOGLE_APPLICATIONCREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH",
           "GOOGLE_SERVICE_ACCOUNT_KEY")  # fmt: skip
 _OF_AZ = (
     "AZURE_STORAGE_ACCOUNT_KEY",
@@ -36,9 +36,9 @@ def signed(url: str) -> str:
     none."""
     place = place_of(url)
     env = {key.upper(): value for key, value in os.environ.items() if value}
-    address = _PLAIN[place.scheme](place, env)
+    address = plain_address(place, env)
     require_encrypted(place, address, env)
-    if not any(env.get(name) for name in _CREDENTIALS[place.scheme]):
+    if not any(env.get(name) for name in CREDENTIALS[place.scheme]):
         return address
     import obstore
 
@@ -48,6 +48,11 @@ def signed(url: str) -> str:
         raise InputError(
             f"{place}: it can't be signed with the credentials of the environment ({type(error).__name__}): check them"
         ) from None
+
+
+def plain_address(place: Place, env: Mapping[str, str]) -> str:
+    """The address of an object without a signature. InputError where the environment must say more."""
+    return _PLAIN[place.scheme](place, env)
 
 
 def require_encrypted(place: Place, address: str, env: Mapping[str, str]) -> None:
@@ -113,4 +118,4 @@ def _az(place: Place, env: Mapping[str, str]) -> str:
 
 
 _PLAIN: dict[str, Callable[[Place, Mapping[str, str]], str]] = {"s3": _s3, "gs": _gs, "az": _az}
-_CREDENTIALS = {"s3": _OF_S3, "gs": _OF_GS, "az": _OF_AZ}
+CREDENTIALS = {"s3": _OF_S3, "gs": _OF_GS, "az": _OF_AZ}

@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import DamagedError, InputError, OutputError, PassingError
-from seg_batch.io.remote.buckets import _CREDENTIALS, _PLAIN, require_encrypted, store_of
+from seg_batch.io.remote.buckets import (
+    CREDENTIALS,
+    plain_address,
+    require_encrypted,
+    store_of,
+)
 from seg_batch.io.remote.places import BUCKETS, Place, place_of
 
 SHA256 = "segbatch-sha256"  # metadata of every object that is written here
@@ -44,8 +49,8 @@ def require_bucket(url: str) -> Place:
             f"{place}: products are written into folders of this machine and into buckets (s3, gs, az): name one of these"
         )
     env = {key.upper(): value for key, value in os.environ.items() if value}
-    require_encrypted(place, _PLAIN[place.scheme](place, env), env)
-    names = _CREDENTIALS[place.scheme]
+    require_encrypted(place, plain_address(place, env), env)
+    names = CREDENTIALS[place.scheme]
     if not any(env.get(name) for name in names):
         raise OutputError(
             f"{place}: the environment has no credentials for it, without which nothing is written: set {names[0]}"

@@ -49,11 +49,6 @@ def reading_beside(info: SourceInfo, taken: Sequence[int]) -> AlphaOption:
     return reading
 
 
-def may_have(info: SourceInfo, channels: int) -> bool:
-    """Whether the image, or a reading of it that is open, has so many channels."""
-    return channels == len(info.channels) or settled_reading(info, channels) != "auto"
-
-
 def alpha_hint(info: SourceInfo, channels: int) -> str:
     """What follows the words for a wrong number of channels: the option that gives so many, if one does."""
     alpha = info.alpha
