@@ -55,7 +55,7 @@ def facts_of(
         )
     bands, alpha = roles(name, dataset, option)
     index = [b - 1 for b in bands.data]
-    georef, structure = placed(raster_georef(dataset)), dataset.tags(ns="IMAGE_STRUCTURE")
+    georef = placed(raster_georef(dataset))
     require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
@@ -83,25 +83,28 @@ def facts_of(
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),
-        facts={
-            "driver": dataset.driver,
-            "block": list(dataset.block_shapes[0]),
-            "block_bytes": checks.block_bytes(dataset),
-            **(
-                _remote_facts(dataset, checks.block_bytes(dataset))
-                if isinstance(path, RemotePath)
-                else {}
-            ),
-            "compression": structure.get("COMPRESSION", "none"),
-            **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
-            "overviews": dataset.overviews(1),
-            **({"masks": masks} if (masks := _masks(path, dataset)) else {}),
-        },
+        facts=_facts(path, dataset),
         alpha=alpha,
         names=raster_names(dataset, index),
         **scaling(dataset.scales, dataset.offsets, index),
     )
     return info, bands
+
+
+def _facts(path: AnyPath, dataset: Any) -> dict[str, Any]:
+    """How the file stores its pixels, and what a reader of it holds."""
+    structure, block_bytes = dataset.tags(ns="IMAGE_STRUCTURE"), checks.block_bytes(dataset)
+    masks = _masks(path, dataset)
+    return {
+        "driver": dataset.driver,
+        "block": list(dataset.block_shapes[0]),
+        "block_bytes": block_bytes,
+        **(_remote_facts(dataset, block_bytes) if isinstance(path, RemotePath) else {}),
+        "compression": structure.get("COMPRESSION", "none"),
+        **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
+        "overviews": dataset.overviews(1),
+        **({"masks": masks} if masks else {}),
+    }
 
 
 def _beside(path: AnyPath, dataset: Any, georef: Any) -> list[str]:

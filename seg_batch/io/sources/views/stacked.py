@@ -61,18 +61,8 @@ class Stacked:
 
     def only(self, indices: Sequence[int], line: str = "") -> Stacked | None:
         """The stack that reads these channels only; None where their order mixes channels of files."""
-        first = np.cumsum([0, *(len(info.channels) for info in self.files)]).tolist()
-        at = [bisect_right(first, index) - 1 for index in indices]
-        runs = [
-            (k, [i - first[k] for _, i in run])
-            for k, run in groupby(zip(at, indices, strict=True), itemgetter(0))
-        ]
-        if len({k for k, _ in runs}) < len(runs):
-            return None
-        for k in set(range(len(self.files))) - {*at}:
-            self._sources[k].close()
-        parts = [selected(self._sources[k], own) for k, own in runs]
-        return Stacked(parts, self.info.of_channels(indices, line))
+        parts = only_of(self._sources, indices)
+        return None if parts is None else Stacked(parts, self.info.of_channels(indices, line))
 
     def quality(self, name: str) -> Source | None:
         """The band of quality of this name, if any of the files has it beside its channels."""
@@ -84,6 +74,22 @@ class Stacked:
     def close(self) -> None:
         for source in self._sources:
             source.close()
+
+
+def only_of(sources: Sequence[Source], indices: Sequence[int]) -> list[Source] | None:
+    """The sources that hold these of all their channels, with these alone; the others are closed. None, and none closed, where
+    the order mixes channels of sources."""
+    first = np.cumsum([0, *(len(source.info.channels) for source in sources)]).tolist()
+    at = [bisect_right(first, index) - 1 for index in indices]
+    runs = [
+        (k, [i - first[k] for _, i in run])
+        for k, run in groupby(zip(at, indices, strict=True), itemgetter(0))
+    ]
+    if len({k for k, _ in runs}) < len(runs):
+        return None
+    for k in set(range(len(sources))) - {*at}:
+        sources[k].close()
+    return [selected(sources[k], own) for k, own in runs]
 
 
 def quality_of(sources: Sequence[Source], name: str) -> Source | None:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
-
-import numpy as np
 
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.views.channels.selected import selected
 from seg_batch.io.sources.views.joined.lattice import (
     FINEST,
     OneGrid,
@@ -22,7 +16,7 @@ from seg_batch.io.sources.views.joined.lattice import (
 )
 from seg_batch.io.sources.views.joined.placed import Placed
 from seg_batch.io.sources.views.resampled import PART_BYTES
-from seg_batch.io.sources.views.stacked import Stacked, quality_of
+from seg_batch.io.sources.views.stacked import Stacked, only_of, quality_of
 
 Quality = Callable[[str], Source | None]
 Told = Callable[[SourceInfo, tuple[str, ...]], SourceInfo]
@@ -91,17 +85,9 @@ class Joined(Stacked):
 
     def only(self, indices: Sequence[int], line: str = "") -> Joined | None:
         """The stack that reads these channels only; None where their order mixes channels of files."""
-        first = np.cumsum([0, *(len(file.info.channels) for file in self._native)]).tolist()
-        at = [bisect_right(first, index) - 1 for index in indices]
-        runs = [
-            (k, [i - first[k] for _, i in run])
-            for k, run in groupby(zip(at, indices, strict=True), itemgetter(0))
-        ]
-        if len({k for k, _ in runs}) < len(runs):
+        parts = only_of(self._native, indices)
+        if parts is None:
             return None
-        for k in set(range(len(self._native))) - {*at}:
-            self._native[k].close()
-        parts = [selected(self._native[k], own) for k, own in runs]
         whole = self.info.of_channels(indices, line)
         kept = tuple(text for text in whole.warnings if text not in self._lines)
 
