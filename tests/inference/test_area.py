@@ -89,7 +89,9 @@ def read(path: Path) -> np.ndarray:
         return file.read()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("block", [(1024, 1024), (2048, 2048)])
+@pytest.mark.parametrize(
+    "block", [(1024, 1024), pytest.param((2048, 2048), marks=pytest.mark.full)]
+)
 def test_inside_the_bytes_are_those_of_the_whole(
     scene: Path, tmp_path: Path, block: tuple[int, int]
 ) -> None:

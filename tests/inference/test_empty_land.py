@@ -28,7 +28,7 @@ def sparse(path: Path, side: int, block: int = 64) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ending", [".tif", ".zarr"])
+@pytest.mark.parametrize("ending", [".tif", pytest.param(".zarr", marks=pytest.mark.full)])
 def test_products_are_the_same_whether_or_not_it_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:

@@ -48,7 +48,9 @@ def _labels(path: Path) -> np.ndarray:
         return labels
 
 
-@pytest.mark.parametrize(("pixel_m", "extent"), [(10.0, 60), (20.0, 30)])
+@pytest.mark.parametrize(
+    ("pixel_m", "extent"), [pytest.param(10.0, 60, marks=pytest.mark.full), (20.0, 30)]
+)
 def test_blocks_change_no_byte(safe: Path, tmp_path: Path, pixel_m: float, extent: int) -> None:
     made = list[bytes]()
     for block in [(60, 60), (24, 36)]:

@@ -100,6 +100,7 @@ def test_a_server_that_goes_midway_leaves_a_run_to_be_resumed(
     assert np.array_equal(labels(output), wanted)
 
 
+@pytest.mark.full
 def test_a_night_of_addresses_in_a_workflow_and_in_lists(
     server: RangeServer, wanted: np.ndarray, tmp_path: Path
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seg_batch.config.card import ClassInfo, ModelCard
+from seg_batch.config.card import ModelCard
 from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.common_names import COMMON_NAMES, common_names, spelling
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.conversion.cards.foreign import MIXED, spdx
 from seg_batch.conversion.cards.scaling import limits_of
 from seg_batch.conversion.cards.stac.reading import FORMAT, ROLE, UNITS
+from seg_batch.io.sinks.catalogue.classes import stac_class
 
 _MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
 _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -141,7 +142,7 @@ def _output(card: ModelCard, file: ExportedFile) -> dict[str, Any]:
         "name": file.output,
         "tasks": [_TASK],
         "result": {"shape": shape, "dim_order": _axes(file, "class"), "data_type": "float32"},
-        "classification:classes": [_class(c) for c in card.classes],
+        "classification:classes": [stac_class(c) for c in card.classes],
         "post_processing_function": _activation(card, file),
     }
 
@@ -174,14 +175,3 @@ def _band(channel: Channel) -> dict[str, Any]:
             least, greatest = known.percentiles[0], known.percentiles[-1]
             band["statistics"] |= {"minimum": least, "maximum": greatest}
     return band
-
-
-def _class(known: ClassInfo) -> dict[str, Any]:
-    slug = re.sub(r"[^0-9A-Za-z_-]+", "_", known.name).strip("_") or f"class_{known.id}"
-    return {
-        "value": known.id,
-        "name": slug,
-        "title": known.name,
-        "description": known.name,
-        "color_hint": "".join(f"{part:02X}" for part in known.colour),
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from seg_batch.core.errors import OutputError
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.registry.formats import product_ending
+from seg_batch.io.sinks.catalogue.classes import stac_class
 from seg_batch.io.sinks.catalogue.place import bbox_of, geometry_of, projection
 from seg_batch.io.sinks.product import format_of
 from seg_batch.io.sinks.spec import ProductSpec
@@ -153,7 +153,7 @@ def _asset(spec: ProductSpec) -> dict[str, Any]:
     band: dict[str, Any] = {"name": "labels", "data_type": spec.dtype}
     if spec.nodata is not None:
         band["nodata"] = spec.nodata
-    classes = [_class(known) for known in spec.classes]
+    classes = [stac_class(known) for known in spec.classes]
     asset: dict[str, Any] = {
         "href": f"./{path.name}",
         "title": "Labels",
@@ -168,14 +168,3 @@ def _asset(spec: ProductSpec) -> dict[str, Any]:
     if not path.is_dir():
         asset["file:checksum"] = f"1220{spec.main.sha256}"  # a multihash: sha2-256, 32 bytes
     return asset
-
-
-def _class(known: Any) -> dict[str, Any]:
-    slug = re.sub(r"[^0-9A-Za-z_-]+", "_", known.name).strip("_") or f"class_{known.id}"
-    return {
-        "value": known.id,
-        "name": slug,
-        "title": known.name,
-        "description": known.name,
-        "color_hint": "".join(f"{part:02X}" for part in known.colour),
-    }
