@@ -12,8 +12,10 @@ import rasterio
 from rasterio.transform import from_origin
 
 import seg_batch
+from seg_batch.core.geometry import Blocks
 from seg_batch.inference.wanted import idle
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.work_store import WorkStore
 
 
 def sparse(path: Path, side: int, block: int = 64) -> Path:
@@ -62,6 +64,9 @@ def test_a_run_goes_on_and_verifies(tmp_path: Path) -> None:
     assert again["blocks"]["resumed"] == first["blocks"]["total"] == 4
     assert again["blocks"]["empty"] == 3
     assert digest(out) == sha256
+    store = WorkStore.open(tmp_path / "out.tif.work.zarr")
+    blocks = [*Blocks((1500, 1500), (1024, 1024))]
+    assert store.verify(blocks) == []
     post = seg_batch.predict(scene, tmp_path / "post.tif", post=("majority:3",), **job)
     assert post["status"] == "complete"
 

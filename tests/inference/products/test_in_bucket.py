@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.errors import OutputError
+from seg_batch.core.errors import DamagedError, OutputError
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
+from seg_batch.io.remote.objects import download, upload
 from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, segbatch, write_raster
 from tests.support.patience import PATIENCE_S
@@ -86,6 +88,32 @@ def test_what_is_foreign_is_not_replaced(service: Buckets, scene: Path) -> None:
     service.client.put_object(Bucket="maps", Key="night/a.tif", Body=b"of others again")
     with pytest.raises(OutputError, match="would be lost"):
         predicted(scene)
+
+
+def test_objects_that_others_write_at_the_same_time_are_neither_lost_nor_taken_for_ours(
+    service: Buckets, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, foreign = scene.read_bytes(), b"of another program"
+
+    def write(content: bytes) -> str:
+        return str(
+            service.client.put_object(Bucket="maps", Key="night/a.tif", Body=content)["ETag"]
+        )
+
+    etag = write(foreign)  # after it was seen that nothing is there
+    with pytest.raises(OutputError, match="exists and is not"):
+        upload(scene, URL, replaces=False, media_type="image/tiff")
+    assert body(service, "night/a.tif") == foreign
+    download(URL, tmp_path / "b.tif", etag)
+    assert (tmp_path / "b.tif").read_bytes() == foreign
+    write(ours)
+    with pytest.raises(OutputError, match="was replaced"):
+        download(URL, tmp_path / "c.tif", etag)
+    assert not (tmp_path / "c.tif").exists()
+    real = obstore.put
+    monkeypatch.setattr(obstore, "put", lambda *a, **k: (real(*a, **k), write(foreign)))
+    with pytest.raises(DamagedError, match="does not read back"):
+        upload(scene, URL, replaces=True, media_type="image/tiff")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,21 @@ def test_what_expired_is_signed_again() -> None:
             file.read(100_000, 100_001)
 
 
+def test_readers_at_once_sign_once_when_a_signature_expires() -> None:
+    asked = list[str]()
+
+    def sign(url: str) -> str:
+        asked.append(url)
+        return f"{url}?sig={'old' if len(asked) == 1 else 'new'}"
+
+    with serving(FILES, signature="old", latency_s=0.05) as server:
+        file = open_remote(f"{server.url}/f/big.bin", signer=sign)
+        server.behaviour.signature = "new"
+        places = [(start, start + 9) for start in range(100_000, 1_300_000, 300_000)]
+        assert file.read_many(places) == [CONTENT[a:b] for a, b in places]
+    assert len(asked) == 2
+
+
 def test_a_host_that_no_name_server_knows_is_not_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

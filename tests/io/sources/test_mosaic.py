@@ -229,6 +229,40 @@ def test_values_meet_in_a_common_type_and_nodata_of_each_piece_counts(tmp_path: 
     assert set(np.unique(seen.values[seen.valid]).tolist()) == {7, -5}
 
 
+def test_channels_of_a_pixel_come_from_one_piece_each_with_its_own_validity(tmp_path: Path) -> None:
+    """0 is nodata. A pixel without data in one channel is not completed from another piece, one without any is."""
+    first = np.arange(1, 25, dtype=np.int16).reshape(2, 3, 4)
+    second = first + 100
+    first[0, 0, 1] = first[:, 1, 2] = first[:, 2, 3] = second[:, 2, 3] = 0
+    pieces = [
+        put(tmp_path / f"{name}.tif", values, 0, column, nodata=0)
+        for name, values, column in (("a", first, 0), ("b", second, 0), ("c", second, 6))
+    ]
+    with closing(opened(pieces)) as source:
+        seen = shown(source)
+        hole = source.read(Box((0, 3), (3, 7)))
+    wanted = np.where(first == 0, -1, first)
+    wanted[:, 1, 2] = second[:, 1, 2]
+    assert np.array_equal(seen[:, :, :4], wanted.astype(np.int64))
+    assert hole.valid is not None
+    assert (hole.values[~hole.valid] == 0).all()
+
+
+def test_what_is_no_data_keeps_the_number_that_is_stored(tmp_path: Path) -> None:
+    values = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    values[1, 2] = np.nan
+    pieces = [
+        put(tmp_path / "a.tif", values, 0, 0, nodata=-9),
+        put(tmp_path / "b.tif", values + 20, 0, 5, nodata=-9),
+    ]
+    with closing(opened(pieces)) as source:
+        seen = source.read(Box((0, 0), (3, 6)))
+    assert seen.valid is not None
+    assert np.array_equal(seen.values[:, :4, 0], values, equal_nan=True)
+    assert seen.values[:, 4].ravel().tolist() == [-9] * 3
+    assert np.argwhere(~seen.valid[..., 0]).tolist() == [[0, 4], [1, 2], [1, 4], [2, 4]]
+
+
 def test_nearest_brings_a_shifted_piece_over(tmp_path: Path) -> None:
     """Half a pixel and a bit to the east: each pixel of the grid takes the one that its centre lies in."""
     first = put(tmp_path / "a.tif", SCENE[:1, :40, :40], 0, 0)

@@ -105,6 +105,22 @@ def test_views_say_what_their_files_say(tmp_path: Path) -> None:
         source.close()
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_place_without_a_size_is_no_hole(tmp_path: Path) -> None:
+    """A damaged table: what it says of this tile is for a read to find."""
+    path, layout = tmp_path / "a.tif", {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    size = {"height": 64, "width": 128, "count": 1, "dtype": "int16", "sparse_ok": True}
+    with rasterio.open(path, "w", driver="GTiff", **size, **layout) as file:
+        file.write(np.ones((64, 64), "int16"), 1, window=((0, 64), (0, 64)))
+    data = bytearray(path.read_bytes())
+    counts = data.find((64 * 64 * 2).to_bytes(4, "little"), 8)
+    data[counts : counts + 4] = bytes(4)
+    path.write_bytes(data)
+    index = tiff_index(path, (64, 128), (64, 64), 1)
+    assert index is not None
+    assert index.stored.ravel().tolist() == [True, False]
+
+
 def test_tables_that_are_no_tables(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     scattered(path, -5, **LAYOUTS["tiles"])
