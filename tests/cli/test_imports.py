@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,8 @@ for command in ("inspect", "plan"):
     app([command, sys.argv[1]], standalone_mode=False)
 print(*sys.modules, file=sys.stderr)
 """
-NOWHERE = {
+PLACES = {"obstore", "pyarrow", "pyogrio", "pystac", "pystac_client", "shapely", "xarray"}
+NOWHERE = PLACES | {
     "asyncio", "dask", "distributed", "jinja2", "keras", "matplotlib", "numba", "numcodecs", "openvino",
     "rich", "tensorflow", "yaml", "zarr",
     "seg_batch.batch", "seg_batch.cli.train", "seg_batch.cli.watch", "seg_batch.config.recipe",
@@ -37,3 +39,21 @@ def test_inspect_and_plan_import_the_reader_of_the_file_and_nothing_that_works(
     imported = set(ran.stderr.splitlines()[-1].split())
     assert {"typer", "numpy", "pydantic"} <= imported
     assert not (NOWHERE | others) & imported
+
+
+PREDICT = """
+import sys
+from seg_batch.cli.main import app
+
+app(["predict", *sys.argv[1:3], "--model", "probe"], standalone_mode=False)
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_a_volume_is_predicted_without_what_places_and_catalogues_need(tmp_path: Path) -> None:
+    volume, output = SAMPLES / "hippocampus_143.nii.gz", tmp_path / "a.nii.gz"
+    command = [sys.executable, "-c", PREDICT, str(volume), f"-o{output}"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    imported = set(ran.stderr.splitlines()[-1].split())
+    assert output.exists()
+    assert not imported & {"rasterio", "boto3", "tensorflow", *PLACES}

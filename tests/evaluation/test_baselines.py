@@ -60,6 +60,8 @@ def test_a_threshold_is_the_best_of_all_cuts_of_all_indices() -> None:
             best = max(best, right, len(labels) - right)
     assert int((rule(values) == labels).sum()) == best
     assert rule.words.startswith("(red - nir) / (red + nir) at")
+    other = Threshold.fitted(values, 5 - labels, ("red", "green", "nir"))  # below for above
+    assert np.array_equal(other(values), 5 - rule(values))
 
 
 def guess(k: int) -> Any:

@@ -12,7 +12,6 @@ from seg_batch.core.georef import RasterGeoref
 from seg_batch.inference.plan import Decisions
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources.mosaic.index import MosaicIndex
-from seg_batch.io.sources.mosaic.source import index_of
 from seg_batch.io.sources.protocol import SourceInfo
 
 _NEAR = 0.01  # of a voxel of the map
@@ -45,6 +44,8 @@ class OnProduct:
 
 def index_for(prepared: Prepared[Decisions]) -> MosaicIndex:
     """The index of the mosaic of a request."""
+    from seg_batch.io.sources.mosaic.source import index_of  # and GDAL, which a volume needs not
+
     spec = prepared.request.image()
     return index_of(spec.paths, prepared.info.identity, spec.scene, *spec.alpha[:1])
 

@@ -40,6 +40,8 @@ def test_by_the_channels_of_the_model_in_its_order() -> None:
     assert keys(("nir", "red")) == ["nir", "red"]
     assert keys(("B03", "B08")) == ["green", "nir"]
     assert keys(None) == ["red", "nir", "green"]
+    quality = {**band("QA_PIXEL"), "roles": ["data", "cloud"]}
+    assert keys(None, assets={"red": BANDS["red"], "qa": quality}) == ["red"]
     assert keys(("nir", "red"), "green", "red-jp2") == ["green", "red-jp2"]
 
 
