@@ -116,11 +116,16 @@ class Request:
         more = len(paths) - 1
         return f"{paths[0]} and {more} more" if self.mosaic and more else ", ".join(paths)
 
+    @property
+    def _is_named_by_index(self) -> bool:
+        """Whether the index of a mosaic is enough to find its pieces; addresses are in it without what signs them."""
+        return self.mosaic and not any(map(is_remote, self.files))
+
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file, or the index of a mosaic."""
         options = self.options
         return ImageSpec(
-            () if self.mosaic and staged else self.files,
+            () if staged and self._is_named_by_index else self.files,
             self.volume,
             staged,
             self.alpha or (options.alpha,) * (1 if self.mosaic else len(self.files)),

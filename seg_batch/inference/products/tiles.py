@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.image_options.scene import AS_FILES
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError, PlanError
@@ -26,6 +27,7 @@ from seg_batch.core.files import require_local_output, translate_os_errors, writ
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import Georef, refined, shifted
 from seg_batch.core.hardware import cores
+from seg_batch.core.privacy.addresses import absolute, folder_and_name, is_remote, shown
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.core.run_files import TILES, named
 from seg_batch.core.spells import spell
@@ -41,6 +43,7 @@ from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.naming.stack_names import stem_of
 from seg_batch.io.sources.protocol import Source
+from seg_batch.io.sources.views.image_spec import ImageSpec
 
 Row = dict[str, Any]
 _USUAL = "cog"
@@ -80,7 +83,7 @@ def check_tiles(prepared: Prepared[Decisions]) -> None:
 
 
 def _require_ours(folder: Path, taken: dict[Path, str], prepared: Prepared[Decisions]) -> None:
-    inputs = {os.path.realpath(path) for path in prepared.info.paths}
+    inputs = {os.path.realpath(path) for path in prepared.info.paths if not is_remote(path)}
     rows = _rows(folder)
     for tile, path in taken.items():
         if not tile.exists():
@@ -89,7 +92,7 @@ def _require_ours(folder: Path, taken: dict[Path, str], prepared: Prepared[Decis
             raise OutputError(
                 f"{tile} is a piece of the mosaic, which would be lost: use another --tiles-out"
             )
-        ours = [r for r in rows.get(tile.name, ()) if r["input"] == os.path.abspath(path)]
+        ours = [r for r in rows.get(tile.name, ()) if r["input"] == _input(path)]
         if not prepared.request.overwrite and digest(tile) not in {r["sha256"] for r in ours}:
             raise OutputError(
                 f"{tile} exists and is no unchanged map of {path} by segbatch, so it would be lost: move it away, use "
@@ -165,17 +168,17 @@ def _written(
     own = replace(
         spec,
         extent=box.shape,
-        georef=_georef(placed, number, path),
+        georef=_georef(placed, number, spec.image),
         like=None,
         chunk=tuple(min(c, n) for c, n in zip(spec.chunk or box.shape, box.shape, strict=True)),
-        tags={**spec.tags, "SEGBATCH_INPUT": os.path.basename(path)},
+        tags={**spec.tags, "SEGBATCH_INPUT": folder_and_name(path)[1]},
     )
     read = _cut(source, spec, box)
     with atomic_replace(tile) as part:
         PRODUCTS[format_of(tile, "raster")].write(part, None, own, read, read, "")
         row = {
             "file": tile.name,
-            "input": os.path.abspath(path),
+            "input": _input(path),
             "of": of,
             "sha256": digest(part),
             "bytes": size(part),
@@ -184,13 +187,19 @@ def _written(
     return row
 
 
-def _georef(placed: OnProduct, number: int, path: str) -> Georef:
+def _input(path: str) -> str:
+    """A piece as it may be told."""
+    return shown(absolute(path))
+
+
+def _georef(placed: OnProduct, number: int, image: ImageSpec | None) -> Georef:
     """That of the piece itself, to the last bit; of one that was brought over, that of its box."""
     index = placed.index
     if index.brought[number]:
         georef = shifted(index.georef, index.box(number).start)
     else:
-        with closing(open_source(path)) as piece:
+        scene = image.scene if image else AS_FILES
+        with closing(open_source(index.paths[number], scene=scene)) as piece:
             georef = piece.info.georef
     return georef if set(placed.finer) == {1} else refined(georef, tuple(map(float, placed.finer)))
 

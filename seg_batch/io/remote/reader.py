@@ -81,7 +81,6 @@ class RemoteFile:
             signer = signed
         self._url, self._signer = url, signer
         self._signed, self._signing = "", threading.Lock()
-        self._moved = ""  # where a redirect led
         self._version: _Version | None = None
         self.head = self._tried(0, head_bytes)
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.files import write_bytes
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import Georef, georef_from_json
+from seg_batch.core.privacy.addresses import shown
 from seg_batch.io.sources.protocol import SourceInfo
 
 _ENDING = ".mosaic.npz"
@@ -112,10 +114,16 @@ class MosaicIndex:
 
     @cached_property
     def paths_as_named(self) -> tuple[str, ...]:
+        """As they may be told."""
         paths = [""] * len(self.paths)
         for path, at in zip(self.paths, self.named.tolist(), strict=True):
-            paths[at] = path
+            paths[at] = shown(path)
         return tuple(paths)
+
+    def with_paths(self, named: Sequence[str]) -> MosaicIndex:
+        """The same, read at these addresses, in the order in which they were named: those of signed ones differ from run to
+        run, and none is in a file of ``write_index``."""
+        return replace(self, paths=tuple(named[at] for at in self.named.tolist()))
 
 
 def mark_of(identity: dict[str, Any]) -> bytes:
@@ -134,7 +142,7 @@ def write_index(index: MosaicIndex, folder: Path) -> Path:
         brought=index.brought,
         marks=index.marks,
         named=index.named,
-        paths=_bytes("\0".join(index.paths)),
+        paths=_bytes("\0".join(map(shown, index.paths))),
         whole=_bytes(json.dumps(index.whole)),
     )
     write_bytes(path, held.getvalue())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 
 from seg_batch.config.image_options.scene import Order
 from seg_batch.core.errors import InputError
+from seg_batch.core.privacy.addresses import folder_and_name, shown
 
 _DATE = re.compile(
     r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?:[T_]?(\d{6}))?(?!\d)"
@@ -23,20 +23,25 @@ def ranks(paths: Sequence[str], order: Order, tags: Callable[[str], dict[str, st
     numbers = list(range(len(paths)))
     if order == "first":
         return numbers
-    keys = [os.path.basename(p) if order == "name" else date_of(p, tags) for p in paths]
+    keys = [_name(p) if order == "name" else date_of(p, tags) for p in paths]
     return sorted(
         numbers, key=keys.__getitem__, reverse=True
     )  # which keeps the order of equal ones
 
 
+def _name(path: str) -> str:
+    """Of the file; what signs an address has a date of its own."""
+    return folder_and_name(path)[1]
+
+
 def date_of(path: str, tags: Callable[[str], dict[str, str]]) -> str:
     """``yyyymmdd`` with the time behind it where one is known: of the file's name, else of its metadata."""
-    found = _DATE.search(os.path.basename(path)) or next(
+    found = _DATE.search(_name(path)) or next(
         (match for text in _dates(tags(path)) if (match := _DATE.search(text))), None
     )
     if found is None:
         raise InputError(
-            f"{path}: neither its name nor its metadata holds a date like 20240513, so which file is the newest is not "
+            f"{shown(path)}: neither its name nor its metadata holds a date like 20240513, so which file is the newest is not "
             "known: rename it, or use --order first or name"
         )
     year, _, month, day, time = found.groups()

@@ -14,6 +14,7 @@ from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.privacy.addresses import shown
 from seg_batch.io.sources.mosaic.brought import Brought
 from seg_batch.io.sources.mosaic.build import build_index, known_index, open_piece
 from seg_batch.io.sources.mosaic.handles import Handles
@@ -119,11 +120,12 @@ def open_mosaic(
     alpha: AlphaOption = "auto",
 ) -> MosaicSource:
     """The mosaic of the files at ``paths``; ``staged``: the file of its index, of which nothing but the first piece is
-    opened."""
+    opened, and which names the files where ``paths`` are none."""
     if staged is None:
         index, first = build_index(paths, scene, alpha)
         return MosaicSource(index, first, scene, alpha)
     index = read_index(staged)
+    index = index.with_paths(paths) if paths else index
     with closing(open_piece(index.paths[0], scene, alpha)) as source:
         return MosaicSource(index, source.info, scene, alpha)
 
@@ -146,8 +148,10 @@ def index_of(
     has another now."""
     index = known_index(identity["sha256"]) or build_index(paths, scene, alpha)[0]
     if index.identity != identity:
-        raise InputError(f"a piece of the mosaic of {paths[0]} changed: run the same command again")
-    return index
+        raise InputError(
+            f"a piece of the mosaic of {shown(paths[0])} changed: run the same command again"
+        )
+    return index.with_paths(paths)
 
 
 def _fill(
