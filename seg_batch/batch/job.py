@@ -28,7 +28,8 @@ from seg_batch.core.errors import SegbatchError, WorkflowError
 from seg_batch.core.privacy.addresses import shown
 from seg_batch.core.privacy.pseudonym import Teller, hushed
 from seg_batch.executors import HERE, Pool
-from seg_batch.inference.request import Request, named_model
+from seg_batch.inference.loading.named import named_model
+from seg_batch.inference.request import Request
 
 MOST_NAMED = 500  # paths that messages of a whole run are searched for
 MOST_LED = 32  # large inputs that are coordinated at once, at most

@@ -35,8 +35,10 @@ from seg_batch.evaluation.score import RegionScorer
 from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.ensemble import together
+from seg_batch.inference.loading.named import OneModel, named_model
 from seg_batch.inference.loading.predictors import load_predictor_of
-from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
+from seg_batch.inference.planning.unseen_views import tta_warnings
+from seg_batch.inference.request import engine_of
 from seg_batch.inference.sliding_window.grid import as_card_says
 
 PICTURES = 20

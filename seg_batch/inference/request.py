@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import ClusterSpec, read_spec
-from seg_batch.config.image_options.grid import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, InputError
+from seg_batch.core.errors import InputError
 from seg_batch.core.privacy.addresses import addressed, is_remote, shown
 from seg_batch.core.privacy.pseudonym import Pseudonym, hushed
 from seg_batch.inference.bundles import (
     Model,
-    find_bundle,
     require_fit,
-    require_intact,
 )
 from seg_batch.inference.deidentified.telling import what_holds_names, words_of
-from seg_batch.inference.ensemble import as_ensemble
-from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
+from seg_batch.inference.loading.named import ModelLike, resolve_model
 from seg_batch.inference.on_device.rule import SUMS, in_words, on_host
 from seg_batch.inference.outputs import Outputs, outputs_for, possible
 from seg_batch.inference.plan import Decisions, DraftPlan
@@ -58,9 +53,6 @@ from seg_batch.io.vectors.area import Area
 from seg_batch.io.vectors.area_reading import area_of
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
-
-OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
-ModelLike = OneModel | Sequence[OneModel] | None
 
 
 @dataclass(frozen=True)
@@ -205,46 +197,51 @@ def _prepared(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         made_of = view.native.info
-        stem = request.item.stem if request.item else ""
-        stem = request.pseudonym.code if request.pseudonym else stem
-        outputs = outputs_for(
-            made_of, request.output, many=request.many, also=request.also, stem=stem
-        )
-        all_of_it = not request.also_where_possible
-        outputs, left_out = possible(
-            outputs,
-            made_of,
-            request.image(),
-            model.card.classes,
-            request.options.further,
-            everything=all_of_it,
-        )
-        zoned = zone_lines(request.options.further, outputs, made_of, everything=all_of_it)
-        outputs = replace(outputs, attempt=request.attempt)
+        outputs, of_outputs = _outputs_of(request, model, made_of)
         settled_options = as_card_says(_settled(request, engine), model.card)
         options, begun = with_patch_begun(settled_options, outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
         identity = identity_of_run(
             file.info, model, request.volume, options.channels_last_axis, request.pseudonym
         ) | (SUMS if why is None else {})
-        if made_of.kind == "volume":
-            identity |= segments_of(request.options.seg, outputs)
-        identity |= compression_of(request.options.compress, outputs, made_of.kind)
+        identity |= _identity_of_products(request.options, outputs, made_of.kind)
         identity |= area_identity(area, request.options.area)
         crop = request.options.area.crop
         cut = cut_to(area, view, outputs) if area is not None and crop else None
         words = in_words(engine.why, why)
         asked = _memory_asked(request)
         plan = make_plan(view, model.cards, options, words, identity, asked, begun, area)
-        idle = lines_without_effect(options, outputs, made_of.kind, request.mosaic)
-        warnings = (*view.warnings(), *tta_warnings(model, options.tta), *left_out, *idle)
-        warnings += (*of_area, *area_warnings(area, model.card), *zoned)
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta))
+        warnings += (*of_area, *area_warnings(area, model.card), *of_outputs)
         info = replace(view.native.info, warnings=warnings)
     placed = prove_place(
         info, outputs.product, format_of(outputs.product, info.kind), request.image()
     )
     info = replace(info, warnings=(*info.warnings, *placed))
     return Prepared(request, info, model, plan, outputs, verdict, area, cut)
+
+
+def _outputs_of(
+    request: Request, model: Model, made_of: SourceInfo
+) -> tuple[Outputs, tuple[str, ...]]:
+    """Where the products of an image go, and a line for each that can't be made and each option that changes nothing."""
+    options, further, kind = request.options, request.options.further, made_of.kind
+    stem = request.item.stem if request.item else ""
+    stem = request.pseudonym.code if request.pseudonym else stem
+    asked = outputs_for(made_of, request.output, many=request.many, also=request.also, stem=stem)
+    everything, image = not request.also_where_possible, request.image()
+    outputs, left_out = possible(
+        asked, made_of, image, model.card.classes, further, everything=everything
+    )
+    zoned = zone_lines(further, outputs, made_of, everything=everything)
+    idle = lines_without_effect(options, outputs, kind, request.mosaic)
+    return replace(outputs, attempt=request.attempt), (*left_out, *zoned, *idle)
+
+
+def _identity_of_products(options: PredictOptions, outputs: Outputs, kind: str) -> dict[str, Any]:
+    """What of the identity of a run follows from how its main product is stored."""
+    segments = segments_of(options.seg, outputs) if kind == "volume" else {}
+    return {**segments, **compression_of(options.compress, outputs, kind)}
 
 
 def _told(prepared: Prepared[DraftPlan]) -> Prepared[DraftPlan]:
@@ -289,35 +286,6 @@ def _channels_settled(request: Request, info: SourceInfo) -> Request:
         scale = options.scale if options.scale == "none" else info.scale
         options = replace(options, scale=scale, offset=info.offset)
     return replace(request, options=options)
-
-
-def resolve_model(
-    model: ModelLike, file: Source, grid: GridOptions = GridOptions()
-) -> tuple[Model, Verdict | None]:
-    """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
-    such, whose probabilities are averaged. And what a look said, where the choice took one."""
-    return choose_bundle(file, grid) if model is None else (named_model(model, file.info), None)
-
-
-def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:
-    """The model or models named, their weights checked; whether they fit the input before that."""
-    named = _named(model)
-    if info is not None:
-        require_fit(named, info)
-    return require_intact(named)
-
-
-def _named(model: OneModel | Sequence[OneModel]) -> Model:
-    if isinstance(model, str | Path):
-        return find_bundle(str(model))
-    if isinstance(model, list):
-        return as_ensemble([_named(member) for member in model])
-    card, function = model if isinstance(model, tuple) and len(model) == 2 else (None, None)
-    if not isinstance(card, ModelCard) or not callable(function):
-        raise BundleError(
-            "model= takes a bundle's name or path, (ModelCard, callable), or a list of those"
-        )
-    return Model(card, function=function)
 
 
 def engine_of(model: Model, options: PredictOptions) -> Choice:

@@ -20,8 +20,9 @@ from seg_batch.core.registry.engines import info_of
 from seg_batch.executors import IN_FLIGHT, WorkerRequirements
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.costs import BASE_BYTES
+from seg_batch.inference.loading.named import named_model
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.request import Request, engine_of, named_model
+from seg_batch.inference.request import Request, engine_of
 from seg_batch.io.sources.side_files import side_files
 
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs

@@ -124,6 +124,8 @@ def test_steps_of_time_are_chosen():
         (np.empty((0, 5)), {}, InputError),
         (xr.DataArray(VALUES, dims=("a", "b")), {}, InputError),
         (VALUES, {"crs": "nonsense"}, InputError),
+        ([1, 2], {}, InputError),
+        (xr.Dataset({"a": (("y", "x"), VALUES)}), {}, InputError),
         (VALUES, {"output": "m.tif"}, OutputError),
         (VALUES, {"mosaic": True}, TypeError),
         ("a.tif", {"crs": 4326}, TypeError),

@@ -24,8 +24,8 @@ from seg_batch.core.privacy.table import SourceOf, pseudonyms, read_table
 from seg_batch.core.registry.formats import FORMATS, STAC_ENDING, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.inference.deidentified.codes import require_untold
+from seg_batch.inference.loading.named import named_model
 from seg_batch.inference.outputs import also_paths
-from seg_batch.inference.request import named_model
 from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.views.image_spec import ImageSpec

@@ -16,10 +16,11 @@ from seg_batch.core.text import nearest
 from seg_batch.inference.api.arrays import predict_array
 from seg_batch.inference.api.notebook import notebook_bar
 from seg_batch.inference.deidentified.codes import one_pseudonym
+from seg_batch.inference.loading.named import ModelLike
 from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.predict import partial_line, predict_one
 from seg_batch.inference.report import Report
-from seg_batch.inference.request import ModelLike, Request
+from seg_batch.inference.request import Request
 from seg_batch.io.sources.arrays.layout import is_array
 
 
@@ -125,4 +126,9 @@ def _files(path: str | Path | Sequence[str | Path]) -> str | tuple[str, ...]:
         return str(path)
     if not path:
         raise InputError("there is no file to segment: name at least one")
+    if not all(isinstance(each, str | Path) for each in path) or hasattr(path, "data_vars"):
+        raise InputError(
+            f"a {type(path).__name__} is no file and no image: give paths, or an array of numpy, dask or xarray (of a Dataset "
+            "its to_dataarray('band'))"
+        )
     return tuple(map(str, path))
