@@ -35,7 +35,7 @@ from seg_batch.io.remote.objects import stored
 from seg_batch.io.sinks.product import also_format_of, digest, prove_place
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
-from seg_batch.io.sources.naming.stack_names import image_stem
+from seg_batch.io.sources.naming.stack_names import image_stem, mosaic_stem
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.image_spec import ImageSpec
 
@@ -105,7 +105,7 @@ def outputs_for(
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself. The stem of several files is what their names begin with;
     ``stem``: another one."""
-    stem = stem or image_stem(info.paths)
+    stem = stem or (mosaic_stem if info.pieces else image_stem)(info.paths)
     outputs = _product_of(stem, info.kind, output, many)
     return replace(outputs, also=also_paths(also, outputs.product, stem, many))
 

@@ -27,7 +27,7 @@ from seg_batch.inference.deidentified.codes import require_untold
 from seg_batch.inference.loading.named import named_model
 from seg_batch.inference.outputs import also_paths
 from seg_batch.io.sources.detect import detect
-from seg_batch.io.sources.naming.stack_names import image_stem
+from seg_batch.io.sources.naming.stack_names import image_stem, mosaic_stem
 from seg_batch.io.sources.views.image_spec import ImageSpec
 
 
@@ -187,7 +187,7 @@ class _Listed:
         """The paths of the products of an input."""
         output = spec.output or ""
         beside = self.probabilities and not holds_probabilities(output)
-        stem = spec.stem or image_stem(spec.files)
+        stem = spec.stem or (mosaic_stem if spec.mosaic else image_stem)(spec.files)
         also = also_paths(also_of(self.outputs, spec), Path(output), stem)
         return [output, *([with_probabilities(output)] if beside else []), *map(str, also)]
 

@@ -25,7 +25,7 @@ from seg_batch.core.privacy.pseudonym import Pseudonym
 from seg_batch.core.registry.formats import FORMATS, split
 from seg_batch.core.text import nearest, other_separator
 from seg_batch.io.sources.naming.stac_item import StacItem
-from seg_batch.io.sources.naming.stack_names import image_stem
+from seg_batch.io.sources.naming.stack_names import image_stem, mosaic_stem
 
 STACKED = "|"  # between the files of one image
 MOST_BYTES = 64 << 20
@@ -98,7 +98,8 @@ class InputSpec:
         if self.id is None and not self.more and not is_remote(self.path):
             return self.path
         folder, first = folder_and_name(self.path)
-        return os.path.join(folder, (self.id or image_stem(self.files)) + split(first)[1])
+        stem = self.id or (mosaic_stem if self.mosaic else image_stem)(self.files)
+        return os.path.join(folder, stem + split(first)[1])
 
     @property
     def stem(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import DamagedError, InputError, OutputError, PassingError
+from seg_batch.core.run_files import PARTIAL, shortened
 from seg_batch.io.remote.buckets import (
     CREDENTIALS,
     plain_address,
@@ -110,7 +111,7 @@ def upload(path: Path, url: str, *, replaces: bool, media_type: str) -> StoredOb
 
 
 def download(url: str, path: Path, etag: str) -> None:
-    """Write an object to ``path``. OutputError where it is no longer the one with this etag."""
+    """Write an object to ``path``, which is there whole or not at all. OutputError where it is no longer the one with this etag."""
     import obstore
 
     place = require_bucket(url)
@@ -118,9 +119,14 @@ def download(url: str, path: Path, etag: str) -> None:
         answer = obstore.get(store_of(place), place.key)
         if (answer.meta["e_tag"] or "") != etag:
             raise OutputError(f"{place} was replaced since it was written here: use --overwrite")
-        with path.open("wb") as file:
-            for piece in answer.stream(min_chunk_size=1 << 20):
-                file.write(piece)
+        part = path.with_name(shortened(path.name, len(PARTIAL)) + PARTIAL)
+        try:
+            with part.open("wb") as file:
+                for piece in answer.stream(min_chunk_size=1 << 20):
+                    file.write(piece)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.io.sources.naming.stack_names import channel_names, image_stem
+from seg_batch.io.sources.naming.stack_names import channel_names, image_stem, mosaic_stem
 
 WORDS = st.text("abt12", min_size=1, max_size=3)
 
@@ -34,3 +34,12 @@ def test_words_before_the_channels_name_the_image(before: list[str], channels: l
     paths = ["_".join([*before, channel]) + ".nii.gz" for channel in channels]
     assert channel_names(paths) == channels
     assert image_stem(paths) == ("_".join(before) or channels[0])
+
+
+def test_a_mosaic_is_not_called_as_one_of_its_pieces() -> None:
+    assert mosaic_stem(["/d/tiles/t00.tif", "/d/tiles/t01.tif"]) == "tiles"
+    assert mosaic_stem(["/d/x/berlin_1.tif", "/d/y/berlin_2.tif"]) == "berlin"
+    assert (
+        mosaic_stem(["https://host/country/a.tif?sig=1", "https://host/country/b.tif"]) == "country"
+    )
+    assert mosaic_stem(["/d/tiles/only.tif"]) == "only"

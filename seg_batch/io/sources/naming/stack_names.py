@@ -39,9 +39,19 @@ def stem_of(path: str) -> str:
 
 def image_stem(paths: Sequence[str]) -> str:
     """The words with which the names of all files begin, else the name of the first; no ending."""
+    return _shared(paths) or stem_of(paths[0])
+
+
+def mosaic_stem(paths: Sequence[str]) -> str:
+    """The same of the pieces of one scene; where their names share no word, the name of the folder of the first: the scene is
+    not called as one of them."""
+    folder = os.path.basename(folder_and_name(absolute(paths[0]))[0])
+    return _shared(paths) or folder or "mosaic"
+
+
+def _shared(paths: Sequence[str]) -> str:
     words = [_WORDS.findall(stem_of(path)) for path in paths]
-    shared = "".join(words[0][: _same(words)]).strip(_BETWEEN)
-    return shared or stem_of(paths[0])
+    return "".join(words[0][: _same(words)]).strip(_BETWEEN)
 
 
 def channel_names(paths: Sequence[str]) -> list[str]:
