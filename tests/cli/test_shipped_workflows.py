@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import rasterio
+from rasterio.warp import transform_geom
 from rasterio.windows import Window
 
 from seg_batch.batch.inputs.listing import list_inputs
@@ -106,6 +107,24 @@ def test_landcover(tmp_path: Path) -> None:
     with rasterio.open(out / "scene_0_labels.tif") as product:
         assert product.shape == (160, 200)
         assert set(np.unique(product.read(1))) <= {*range(1, 9), 255}
+
+
+@pytest.mark.full
+def test_country_map(tmp_path: Path) -> None:
+    tiles, out = scenes(tmp_path / "tiles"), tmp_path / "out"
+    with rasterio.open(tiles / "scene_0.tif") as scene:
+        left, bottom, right, top = scene.bounds
+        corners = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
+        area = transform_geom(scene.crs, "OGC:CRS84", {"type": "Polygon", "coordinates": [corners]})
+    feature = {"type": "Feature", "properties": {"name": "first"}, "geometry": area}
+    zones = tmp_path / "zones.geojson"
+    zones.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    told = run("country_map", TILES=str(tiles), ZONES=str(zones), OUT=str(out))
+    assert (told["status"], told["complete"]) == (0, 1)
+    (table,) = out.glob("*_labels.csv")
+    assert "\nfirst,1,water," in table.read_text()
+    assert len(list((out / "tiles").glob("*_labels.tif"))) == 2
+    assert list(out.glob("*_labels.gpkg"))
 
 
 @pytest.mark.slow
