@@ -34,6 +34,10 @@ class _Waiting:
     due: float = 0.0
     given_up: bool = False
 
+    def is_there(self) -> bool:
+        """False where the product was removed, or replaced, which is noted by itself."""
+        return sop_uid_of(self.product) == self.sop_uid
+
 
 class Outbox:
     """``folder``: of a watch; ``places``: each gets all products; ``send``: raises ``SendError``. Used as a context: a thread
@@ -143,22 +147,31 @@ class Outbox:
         return (key, 0.0) if due <= now else (None, due - now)
 
     def _try(self, key: str, waiting: _Waiting) -> None:
+        """A product that was replaced while it was sent failed for that: what is there now is noted by itself."""
         try:
-            if sop_uid_of(waiting.product) == waiting.sop_uid:
+            if waiting.is_there():
                 self._send(waiting.product, waiting.to)
                 self._note_sent(key, waiting)
-                self._say(f"sent {waiting.product.name} to {waiting.to}")
-            else:  # replaced, which is noted by itself, or removed
-                self._say(
-                    f"{waiting.product} is gone or another one now, and is not sent to {waiting.to}"
-                )
-            (self._folder / f"{key}.json").unlink(missing_ok=True)
-            with self._wake:
-                del self._waiting[key]
+                self._settle(key, f"sent {waiting.product.name} to {waiting.to}")
+            else:
+                self._let_go(key, waiting)
         except SendError as error:
-            self._failed(waiting, error)
+            if error.passes or waiting.is_there():
+                self._failed(waiting, error)
+            else:
+                self._let_go(key, waiting)
         except Exception as error:
             self._failed(waiting, SendError(f"{type(error).__name__}: {error}", passes=True))
+
+    def _let_go(self, key: str, waiting: _Waiting) -> None:
+        why = "is gone or another one now, and is not sent to"
+        self._settle(key, f"{waiting.product} {why} {waiting.to}")
+
+    def _settle(self, key: str, said: str) -> None:
+        self._say(said)
+        (self._folder / f"{key}.json").unlink(missing_ok=True)
+        with self._wake:
+            del self._waiting[key]
 
     def _failed(self, waiting: _Waiting, error: SendError) -> None:
         with self._wake:
