@@ -147,31 +147,33 @@ class Outbox:
         return (key, 0.0) if due <= now else (None, due - now)
 
     def _try(self, key: str, waiting: _Waiting) -> None:
-        """A product that was replaced while it was sent failed for that: what is there now is noted by itself."""
         try:
-            if waiting.is_there():
-                self._send(waiting.product, waiting.to)
+            if self._delivered(waiting):
                 self._note_sent(key, waiting)
-                self._settle(key, f"sent {waiting.product.name} to {waiting.to}")
+                self._say(f"sent {waiting.product.name} to {waiting.to}")
             else:
-                self._let_go(key, waiting)
+                self._say(
+                    f"{waiting.product} is gone or another one now, and is not sent to {waiting.to}"
+                )
+            (self._folder / f"{key}.json").unlink(missing_ok=True)
+            with self._wake:
+                del self._waiting[key]
         except SendError as error:
-            if error.passes or waiting.is_there():
-                self._failed(waiting, error)
-            else:
-                self._let_go(key, waiting)
+            self._failed(waiting, error)
         except Exception as error:
             self._failed(waiting, SendError(f"{type(error).__name__}: {error}", passes=True))
 
-    def _let_go(self, key: str, waiting: _Waiting) -> None:
-        why = "is gone or another one now, and is not sent to"
-        self._settle(key, f"{waiting.product} {why} {waiting.to}")
-
-    def _settle(self, key: str, said: str) -> None:
-        self._say(said)
-        (self._folder / f"{key}.json").unlink(missing_ok=True)
-        with self._wake:
-            del self._waiting[key]
+    def _delivered(self, waiting: _Waiting) -> bool:
+        """False where the product is no longer there, also where it was replaced while it was sent: a refusal is of another."""
+        if not waiting.is_there():
+            return False
+        try:
+            self._send(waiting.product, waiting.to)
+        except SendError as error:
+            if error.passes or waiting.is_there():
+                raise
+            return False
+        return True
 
     def _failed(self, waiting: _Waiting, error: SendError) -> None:
         with self._wake:

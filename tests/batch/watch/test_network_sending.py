@@ -116,16 +116,15 @@ def test_what_is_no_dicom_or_another_file_now_is_not_sent(tmp_path: Path, produc
 def test_what_is_replaced_while_it_is_sent_is_not_waited_for(
     tmp_path: Path, product: Path, left: bytes | None
 ) -> None:
-    """Half a copy is no DICOM file, which no further try would change if the file stayed as it is."""
+    """By half a copy, or by another file: neither is what was refused."""
     other, said = product.with_name("0001").read_bytes(), list[str]()
 
-    def replaced_before(path: Path, to: Any) -> None:
+    def refused_meanwhile(path: Path, to: Any) -> None:
         path.write_bytes(other if left is None else left)
-        path = path if left is not None else tmp_path / "none"
-        Sender().send(path, to)
+        raise SendError("it takes no such objects", passes=False)
 
     place = DicomAddress("SEG", LOOPBACK, 9)
-    with Outbox(tmp_path, [place], replaced_before, said.append) as box:
+    with Outbox(tmp_path, [place], refused_meanwhile, said.append) as box:
         box.add([product])
         until(lambda: not box.unsent)
     assert said == [f"{product} is gone or another one now, and is not sent to {place}"]
