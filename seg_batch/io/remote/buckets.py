@@ -18,9 +18,9 @@ from seg_batch.io.remote.places import Place, is_loopback, place_of
 
 _VALID = timedelta(minutes=15)
 # Any of these is a way to credentials. Without one, libraries would ask the machine's own network for some.
-_OF_S3 = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINERCREDENTIALS_RELATIVE_URI",
-          "AWS_CONTAINERCREDENTIALS_FULL_URI")  # fmt: skip
-_OF_GS = ("GOOGLE_APPLICATIONCREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH",
+_OF_S3 = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+          "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
+_OF_GS = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH",
           "GOOGLE_SERVICE_ACCOUNT_KEY")  # fmt: skip
 _OF_AZ = (
     "AZURE_STORAGE_ACCOUNT_KEY",

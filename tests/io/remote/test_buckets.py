@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
+from obstore.exceptions import GenericError, UnknownConfigurationKeyError
+from obstore.store import AzureStore, GCSStore, S3Store
 
+import seg_batch
 from seg_batch import predict
 from seg_batch.core.errors import ChangedError, InputError
 from seg_batch.core.geometry import Box
-from seg_batch.io.remote.buckets import signed
+from seg_batch.io.remote.buckets import CREDENTIALS, signed
 from seg_batch.io.remote.reader import open_remote
 from seg_batch.io.sources import open_source
 from tests.support.remote.rasters import raster
@@ -116,3 +120,22 @@ def test_a_service_without_encryption_elsewhere_is_refused(monkeypatch: pytest.M
         signed("s3://maps/a")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     assert signed("s3://maps/a") == "http://store.local:9000/maps/a"
+
+
+STORES = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+
+
+@pytest.mark.parametrize(("scheme", "name"), [(s, n) for s in STORES for n in CREDENTIALS[s]])
+def test_what_leads_to_credentials_is_known_to_what_signs(scheme: str, name: str) -> None:
+    """A name that nothing else knows would leave a bucket unsigned, without a word."""
+    with pytest.raises(UnknownConfigurationKeyError):
+        STORES[scheme]("bucket", config={name.replace("_", "", 1): "x"})
+    with suppress(GenericError):  # of a value that leads nowhere
+        STORES[scheme]("bucket", config={name: "x"})
+
+
+def test_the_credentials_that_the_manual_names_are_looked_for() -> None:
+    manual = (Path(seg_batch.__file__).parent / "docs" / "remote.md").read_text()
+    for scheme, name in (("s3", "AWS_ACCESS_KEY_ID"), ("gs", "GOOGLE_APPLICATION_CREDENTIALS")):
+        assert f"`{name}`" in manual
+        assert name in CREDENTIALS[scheme]
